@@ -1,0 +1,135 @@
+"""Training patches: numbers are drawn first, then applied."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import label
+from torch.nn import functional
+
+from promptless.data import stains
+from promptless.data.sample import Sample
+from promptless.normalise import normalise
+
+Array = NDArray[np.float32]
+
+NUCLEUS_PX = (8.0, 100.0)
+"""Diameters that a model of nuclei must cope with, in pixels."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where in an image a patch lies: output pixel -> input pixel is `centre + matrix @ offset`."""
+
+    centre: tuple[float, float]
+    matrix: tuple[tuple[float, float], tuple[float, float]]
+
+    @property
+    def reduction(self) -> int:
+        """The whole number of input pixels that one output pixel covers, at least 1."""
+        return max(1, round(math.sqrt(abs(float(np.linalg.det(self.matrix))))))
+
+
+def draw_geometry(sample: Sample, size: int, rng: np.random.Generator) -> Geometry:
+    """Draw position, scale, rotation, aspect and mirroring of a patch, inside the image where it fits.
+
+    Two patches in three stay near the image's own scale; the third takes its nuclei anywhere in `NUCLEUS_PX`.
+    """
+    if rng.uniform() < 2 / 3:
+        zoom = math.exp(rng.uniform(math.log(0.7), math.log(1.5)))
+    else:
+        zoom = math.exp(rng.uniform(*np.log(NUCLEUS_PX))) / sample.diameter
+    zoom = min(max(zoom, NUCLEUS_PX[0] / sample.diameter), NUCLEUS_PX[1] / sample.diameter, 6.0)
+    angle = rng.choice([rng.uniform(0, 2 * math.pi), math.pi / 2 * rng.integers(4)])
+    aspect = math.exp(rng.normal(0, 0.07))
+    mirror = rng.choice([-1, 1])
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    matrix = rotation @ np.diag([aspect, mirror / aspect]) / zoom
+    margin = size / 2 / zoom
+    centre = tuple(rng.uniform(margin, n - margin) if n > 2 * margin else n / 2 for n in sample.labels.shape)
+    return Geometry(centre, tuple(map(tuple, matrix)))  # type: ignore[arg-type]
+
+
+def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, NDArray[np.int32]]:
+    """Return the patch (channel, size, size) in [0, 1] and its labels, the image mirrored beyond its border."""
+    low, high = sample.range
+    image = torch.from_numpy(((sample.pixels.astype(np.float32) - low) / max(high - low, 1e-6)).clip(0, 1))[None]
+    labels = torch.from_numpy(sample.labels.astype(np.float32))[None, None]
+    if geometry.reduction > 1:
+        image = functional.avg_pool2d(image, geometry.reduction, ceil_mode=True, count_include_pad=False)
+    grid = sampling_grid(sample.labels.shape, geometry, size)
+    patch = functional.grid_sample(image, grid, "bilinear", "reflection", align_corners=False)[0].numpy()
+    objects = functional.grid_sample(labels, grid, "nearest", "reflection", align_corners=False)[0, 0].numpy()
+    return patch, label(objects.astype(np.int32), connectivity=1).astype(np.int32)
+
+
+def sampling_grid(shape: tuple[int, ...], geometry: Geometry, size: int) -> torch.Tensor:
+    """Return grid_sample's grid (1, size, size, 2): x, y from -1 to 1 over the image's borders."""
+    offset = np.arange(size) - (size - 1) / 2
+    y, x = (
+        (centre + row[0] * offset[:, None] + row[1] * offset[None]) / n * 2 - 1
+        for centre, row, n in zip(geometry.centre, geometry.matrix, shape, strict=True)
+    )
+    return torch.from_numpy(np.stack([x, y], -1).astype(np.float32))[None]
+
+
+def colour(patch: Array, labels: NDArray[np.int32], category: str, rng: np.random.Generator) -> Array:
+    """Return the patch (3, *spatial) in [0, 1] as another microscope or another stain would show it."""
+    if len(patch) == 3:
+        if rng.uniform() < 0.7:
+            patch = stains.restain(patch, brown_map(labels, rng), rng)
+        if rng.uniform() < 0.15:
+            patch = np.repeat(np.tensordot(rng.dirichlet([2, 2, 2]), patch, 1)[None], 3, axis=0)
+    elif category.startswith("fluorescence") and rng.uniform() < 0.15:
+        texture = smooth_noise(labels.shape, rng.uniform(1, 12), rng)
+        patch = stains.stain(patch[0], texture, brown_map(labels, rng), rng)
+    else:
+        patch = np.repeat(patch, 3, axis=0)
+        if rng.uniform() < 0.1:
+            patch = patch * rng.uniform(0, 1, (3, 1, 1)).astype(np.float32)
+    return intensity(patch.astype(np.float32), rng)
+
+
+def intensity(patch: Array, rng: np.random.Generator) -> Array:
+    """Return the patch blurred, noisier, inverted, brighter or darker, or with another contrast."""
+    if rng.uniform() < 0.25:
+        sigma = rng.uniform(0.4, 1.6)
+        patch = ndimage.gaussian_filter(patch, (0, sigma, sigma))
+    if rng.uniform() < 0.3:
+        shading = smooth_noise(patch.shape[1:], patch.shape[1] / 3, rng)
+        patch = patch * (1 - rng.uniform(0, 0.5) * shading)
+    if rng.uniform() < 0.6:
+        patch = np.clip(patch, 0, 1) ** math.exp(rng.normal(0, 0.4))
+    if rng.uniform() < 0.4:
+        noise = rng.standard_normal(patch.shape[1:], np.float32)
+        patch = patch + noise * rng.uniform(0, 0.08)
+    if rng.uniform() < 0.12:
+        patch = 1 - patch
+    gain, offset = math.exp(rng.normal(0, 0.15)), rng.normal(0, 0.05)
+    return np.clip(patch * gain + offset, 0, 1).astype(np.float32)
+
+
+def brown_map(labels: NDArray[np.int32], rng: np.random.Generator) -> Array:
+    """Return how brown (DAB) the nuclear stain is at each pixel: nowhere, everywhere, or in some nuclei."""
+    share = rng.choice([0.0, rng.uniform(), 1.0], p=[0.5, 0.3, 0.2])
+    objects = (rng.uniform(size=int(labels.max()) + 1) < share).astype(np.float32)
+    objects[0] = share > 0.5
+    return np.asarray(ndimage.uniform_filter(objects[labels], 3), np.float32)
+
+
+def smooth_noise(shape: tuple[int, ...], length: float, rng: np.random.Generator) -> Array:
+    """Return noise in [0, 1] that varies over about `length` pixels."""
+    coarse = rng.uniform(size=tuple(max(2, round(n / length)) for n in shape)).astype(np.float32)
+    grid = torch.from_numpy(coarse)[None, None]
+    fine = functional.interpolate(grid, shape, mode="bicubic", align_corners=True)[0, 0]
+    return np.asarray(fine.clamp(0, 1), np.float32)
+
+
+def whole(sample: Sample) -> Array:
+    """Return the whole image (3, *spatial) as inference would see it."""
+    return normalise(sample.pixels, *sample.range)

@@ -1,0 +1,42 @@
+"""One labelled image, as training and evaluation see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import regionprops
+
+from promptless.normalise import intensity_range
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image with its label image.
+
+    `pixels` is (channel, *spatial), one or three channels, any dtype; `labels` is (*spatial), 0 background.
+    `category` is the kind of microscopy or stain, by which sampling is weighted and figures are split.
+    """
+
+    id: str
+    category: str
+    pixels: NDArray[np.generic]
+    labels: NDArray[np.int32]
+
+    @cached_property
+    def n_objects(self) -> int:
+        """The number of objects."""
+        return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
+
+    @cached_property
+    def diameter(self) -> float:
+        """Median diameter of the objects in pixels (of the disc of equal area), 20 where there are none."""
+        diameters = [region.equivalent_diameter_area for region in regionprops(self.labels)]
+        return float(np.median(diameters)) if diameters else 20.0
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """The values of `pixels` that become 0 and 1."""
+        return intensity_range(self.pixels)

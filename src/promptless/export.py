@@ -1,0 +1,146 @@
+"""From a trained network to a model folder: safetensors for torch, ONNX for everyone."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from promptless.config import ModelConfig
+from promptless.networks.promptable import Promptable
+from promptless.registry import CONFIG, sha256
+from promptless.runtimes.onnx import DECODE, ENCODE
+from promptless.runtimes.torch import WEIGHTS
+
+OPSET = 17
+LARGE = 256
+"""Constants with at least this many values are stored in half precision."""
+
+
+def export(network: Promptable, config: ModelConfig, folder: Path) -> ModelConfig:
+    """Write a model folder, and return its configuration with the hashes of the files.
+
+    Weights are stored in half precision and computed with in single. The network given is rounded
+    likewise, so that all three files hold the same values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rounded = round_to_half(network).eval()
+    save_file(half(rounded.state_dict()), folder / WEIGHTS)
+    write_onnx(Encode(rounded), folder / ENCODE, *encode_example(config))
+    write_onnx(rounded.decoder, folder / DECODE, *decode_example(rounded, config))
+    files = {name: sha256(folder / name) for name in (WEIGHTS, ENCODE, DECODE)}
+    config = replace(config, network=asdict(network.size), files=files)
+    config.write(folder / CONFIG)
+    return config
+
+
+class Encode(nn.Module):
+    """`Promptable.encode` as a module with plain outputs."""
+
+    def __init__(self, network: Promptable) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embedding and maps."""
+        return tuple(self.network.encode(image))  # type: ignore[return-value]
+
+
+def round_to_half(network: Promptable) -> Promptable:
+    """Return the network with every weight rounded to half precision, in single precision."""
+    copy = Promptable(network.size)
+    copy.load_state_dict(
+        {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in half(network.state_dict()).items()
+        }
+    )
+    return copy
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state with floating-point values in half precision."""
+    return {k: (v.half() if v.is_floating_point() else v).contiguous().clone() for k, v in state.items()}
+
+
+def encode_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
+    """Return example inputs, names of inputs and outputs, and dynamic axes of `encode.onnx`."""
+    axes = {2: "y", 3: "x"}
+    image = torch.rand(1, 3, 8 * config.pad, 12 * config.pad)
+    return (image,), ["image"], ["embedding", "maps"], {"image": axes, "embedding": {2: "gy", 3: "gx"}, "maps": axes}
+
+
+def decode_example(
+    network: Promptable, config: ModelConfig
+) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
+    """Return example inputs, names of inputs and outputs, and dynamic axes of `decode.onnx`."""
+    n, tokens, pixels = 3, config.window.points + 2, config.window.size
+    inputs = (
+        torch.randn(n, network.size.sam.embedding, config.window.cells, config.window.cells),
+        torch.rand(n, tokens, 2) * pixels,
+        torch.randint(-1, 4, (n, tokens)),
+        torch.zeros(n, 1, pixels, pixels),
+        torch.tensor([True, False, True]),
+    )
+    names = ["windows", "point_coords", "point_labels", "mask_logits", "has_mask"]
+    outputs = ["low_res_logits", "iou_predictions"]
+    dynamic = {name: {0: "n"} for name in names + outputs}
+    for name in ("point_coords", "point_labels"):
+        dynamic[name][1] = "tokens"
+    return inputs, names, outputs, dynamic
+
+
+def write_onnx(
+    module: nn.Module,
+    path: Path,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    output_names: list[str],
+    dynamic_axes: dict[str, dict[int, str]],
+) -> None:
+    """Trace a module and write it, constants in half precision and nothing of this machine in the file."""
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            input_names=input_names,
+            output_names=output_names,
+            dynamic_axes=dynamic_axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    graph = onnx.load(path)
+    store_half(graph.graph)
+    anonymise(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
+
+
+def store_half(graph: onnx.GraphProto) -> None:
+    """Store large constants as float16, each followed by a cast; onnxruntime folds the casts when it loads."""
+    casts = []
+    for constant in graph.initializer:
+        values = numpy_helper.to_array(constant)
+        if constant.data_type == TensorProto.FLOAT and values.size >= LARGE:
+            name = constant.name
+            constant.CopyFrom(numpy_helper.from_array(values.astype("float16"), name + "_half"))
+            casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
+    for i, cast in enumerate(casts):
+        graph.node.insert(i, cast)
+
+
+def anonymise(model: onnx.ModelProto) -> None:
+    """Drop what the exporter noted of the source code and its place."""
+    del model.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]

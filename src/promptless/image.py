@@ -1,0 +1,79 @@
+"""An image with its geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+MAX_COLOURS = 4
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels with what is known about where they lie.
+
+    `data` is (channel, *spatial), array order (z, y, x), any numeric dtype. `spacing` is the size of a
+    pixel along each spatial axis in `unit`, None where it is not known. `affine` (4x4, voxel index to
+    world mm) is kept only to write files back.
+    """
+
+    data: NDArray[np.generic]
+    spacing: tuple[float, ...] | None = None
+    unit: str = "um"
+    affine: NDArray[np.float64] | None = None
+    channel_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.data.ndim < 3 or not self.data.size:
+            raise ValueError(f"an image needs pixels as (channel, *spatial); this array has shape {self.data.shape}")
+        if self.data.dtype.kind not in "biuf":
+            raise ValueError(f"pixels are {self.data.dtype}; convert them to integers or floats")
+        if self.spacing is not None and len(self.spacing) != len(self.shape):
+            raise ValueError(
+                f"spacing has {len(self.spacing)} values but the image has {len(self.shape)} spatial axes "
+                f"{self.shape}; give one per axis"
+            )
+        if self.spacing is not None and not all(0 < s < float("inf") for s in self.spacing):
+            raise ValueError(f"spacing is {self.spacing}; every value must be above 0")
+        if self.channel_names and len(self.channel_names) != len(self.data):
+            raise ValueError(
+                f"{len(self.channel_names)} channel names for {len(self.data)} channels; give one per channel"
+            )
+
+    @property
+    def shape(self) -> Shape:
+        """The spatial shape."""
+        return self.data.shape[1:]
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.generic], spacing: tuple[float, ...] | None = None) -> Image:
+        """Return the image in a plane (y, x), or in one with colours last (y, x, c) or first (c, y, x).
+
+        Only arrays of two or three axes are understood here, the third of at most four colours; for
+        anything else make an `Image` of (channel, *spatial) yourself.
+        """
+        array = np.asarray(array)
+        if array.ndim == 2:
+            return cls(array[None], spacing)
+        if array.ndim == 3 and array.shape[-1] <= MAX_COLOURS < array.shape[0]:
+            return cls(opaque(np.moveaxis(array, -1, 0)), spacing)
+        if array.ndim == 3 and array.shape[0] <= MAX_COLOURS < array.shape[-1]:
+            return cls(opaque(array), spacing)
+        raise ValueError(
+            f"an array of shape {array.shape} can be read in more than one way; "
+            "pass (y, x), (y, x, colour), or promptless.Image(data) with data as (channel, *spatial)"
+        )
+
+    def channel(self, index: int) -> Image:
+        """Return the image with the one channel `index`, counted from 0."""
+        if not 0 <= index < len(self.data):
+            raise ValueError(f"channel {index} was asked for, but the image has {len(self.data)}, counted from 0")
+        return replace(self, data=self.data[index : index + 1], channel_names=self.channel_names[index : index + 1])
+
+
+def opaque(channels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Drop the alpha channel of (grey, alpha) or (red, green, blue, alpha)."""
+    return channels[:-1] if len(channels) in (2, 4) else channels

@@ -1,0 +1,71 @@
+"""From objects to a label image."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from promptless.image import Shape
+from promptless.masks import Mask, Masks
+
+FREE_SHARE = 0.5
+"""An object is kept where at least this share of its pixels is not taken by better ones."""
+
+
+def paint(masks: Masks, shape: Shape) -> tuple[NDArray[np.int32], Masks]:
+    """Return the label image of `masks` in an image of `shape`, and the objects that are in it.
+
+    Objects are laid down from the best score to the worst, each on free pixels only: the better one keeps
+    what two share, and one that would lose more than half is dropped as a double. The objects returned
+    hold just the pixels they were given, in reading order of where they begin, so that the object at
+    position i has label i + 1.
+    """
+    order = np.lexsort((*reversed(np.array([m.start for m in masks]).reshape(len(masks), -1).T), -masks.scores))
+    canvas = np.zeros(shape, np.int32)
+    kept = []
+    for i in order:
+        mask = masks.masks[i].clipped(shape)
+        free = mask.pixels & (canvas[mask.region] == 0)
+        if free.sum() >= max(1.0, FREE_SHARE * mask.area):
+            canvas[mask.region][largest_part(free)] = i + 1
+            kept.append(i)
+    return renumbered(canvas, masks.take(kept), kept)
+
+
+def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> tuple[NDArray[np.int32], Masks]:
+    """Return the label image numbered 1... in reading order, and the objects as they lie in it.
+
+    `numbers[i] + 1` is what object i of `masks` was painted with.
+    """
+    painted = [
+        Mask(mask.start, canvas[mask.region] == number + 1)
+        for mask, number in zip((m.clipped(canvas.shape) for m in masks), numbers, strict=True)
+    ]
+    painted = [mask.trimmed() for mask in painted]
+    order = sorted(range(len(painted)), key=lambda i: (painted[i].start, painted[i].stop))
+    lookup = np.zeros(max(numbers, default=0) + 2, np.int32)
+    lookup[np.array(numbers, np.int64)[order] + 1] = np.arange(1, len(order) + 1)
+    ordered = masks.take(order)
+    final = Masks(tuple(painted[i] for i in order), ordered.ids, ordered.scores, ordered.stability, ordered.tile_border)
+    return lookup[canvas], final
+
+
+def largest_part(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest face-connected part of an object."""
+    parts, n = ndimage.label(pixels)
+    if n <= 1:
+        return pixels
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray(parts == sizes.argmax())
+
+
+def objects(labels: NDArray[np.integer]) -> dict[int, Mask]:
+    """Return each object of a label image by its label."""
+    found = ndimage.find_objects(labels)
+    return {
+        i: Mask(tuple(s.start for s in region), labels[region] == i)
+        for i, region in enumerate(found, start=1)
+        if region is not None
+    }

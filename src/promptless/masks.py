@@ -1,0 +1,153 @@
+"""Objects as small crops, so that a thousand of them cost no more than their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.image import Shape
+from promptless.resample import resample
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One object: `pixels` (bool, *spatial) lie in the image from `start` on."""
+
+    start: Shape
+    pixels: NDArray[np.bool_]
+
+    @property
+    def stop(self) -> Shape:
+        """Where the crop ends, half open."""
+        return tuple(a + n for a, n in zip(self.start, self.pixels.shape, strict=True))
+
+    @property
+    def region(self) -> tuple[slice, ...]:
+        """The crop's place in the image."""
+        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def box(self) -> NDArray[np.int64]:
+        """The crop's place as (ndim, 2): start, stop."""
+        return np.stack([self.start, self.stop], axis=1)
+
+    @property
+    def area(self) -> int:
+        """How many pixels the object has."""
+        return int(self.pixels.sum())
+
+    @property
+    def reference(self) -> Shape:
+        """The pixel that says which tile owns the object: the middle of its bounding box."""
+        return tuple((a + b) // 2 for a, b in zip(self.start, self.stop, strict=True))
+
+    def moved(self, offset: Shape) -> Mask:
+        """Return the object `offset` pixels further along each axis."""
+        return Mask(tuple(a + o for a, o in zip(self.start, offset, strict=True)), self.pixels)
+
+    def zoomed(self, factor: float, shape: Shape) -> Mask:
+        """Return the object in an image of `shape` whose pixels are `factor` times as many along each axis."""
+        start = tuple(int(np.floor(a * factor)) for a in self.start)
+        stop = tuple(min(n, int(np.ceil(b * factor))) for b, n in zip(self.stop, shape, strict=True))
+        size = tuple(max(0, b - a) for a, b in zip(start, stop, strict=True))
+        first = tuple(a / factor - (b - 1) for a, b in zip(start, self.start, strict=True))
+        padded = np.pad(self.pixels, 1).astype(np.float32)
+        return Mask(start, resample(padded, size, first, (1 / factor,) * len(size)) > 0.5).trimmed()
+
+    def trimmed(self) -> Mask:
+        """Return the object in the smallest crop that holds it; an empty one keeps no pixel."""
+        start, keep = [], []
+        for axis in range(self.pixels.ndim):
+            others = tuple(a for a in range(self.pixels.ndim) if a != axis)
+            filled = np.flatnonzero(self.pixels.any(axis=others))
+            first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 0)
+            start.append(self.start[axis] + first)
+            keep.append(slice(first, last))
+        return Mask(tuple(start), self.pixels[tuple(keep)])
+
+    def clipped(self, shape: Shape) -> Mask:
+        """Return the part of the object that lies inside an image of `shape`."""
+        inside = tuple(
+            slice(max(0, -a), max(0, min(b, n) - a)) for a, b, n in zip(self.start, self.stop, shape, strict=True)
+        )
+        return Mask(tuple(max(a, 0) for a in self.start), self.pixels[inside])
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Decoded objects: each with its `id` (of the prompt), `score`, `stability`, and whether a tile cut it."""
+
+    masks: tuple[Mask, ...] = ()
+    ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    stability: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    tile_border: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.masks), len(self.ids), len(self.scores), len(self.stability), len(self.tile_border)}
+        if len(lengths) > 1:
+            raise ValueError(f"masks and their columns differ in length: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __iter__(self) -> Iterator[Mask]:
+        return iter(self.masks)
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | list[int]) -> Masks:
+        """Return the objects that `index` (positions, or one bool each) selects, in that order."""
+        order = np.arange(len(self))[np.asarray(index, dtype=np.int64 if len(index) == 0 else None)]
+        return Masks(
+            tuple(self.masks[i] for i in order),
+            self.ids[order],
+            self.scores[order],
+            self.stability[order],
+            self.tile_border[order],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: list[Masks]) -> Masks:
+        """Return all objects of `parts`, in order."""
+        if not parts:
+            return cls()
+        return cls(
+            tuple(mask for part in parts for mask in part),
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.stability for part in parts]),
+            np.concatenate([part.tile_border for part in parts]),
+        )
+
+
+def encode_rle(mask: Mask, shape: Shape) -> dict[str, Any]:
+    """Return `mask` in an image of `shape` as COCO's uncompressed run-length: runs of 0s and 1s, first axis fastest."""
+    inside = mask.clipped(shape)
+    index = tuple(np.asarray(i) + a for i, a in zip(np.nonzero(inside.pixels), inside.start, strict=True))
+    flat = np.sort(np.ravel_multi_index(index, shape, order="F"))
+    breaks = np.flatnonzero(np.diff(flat) > 1)
+    starts = flat[np.r_[0, breaks + 1]] if flat.size else flat
+    stops = flat[np.r_[breaks, flat.size - 1]] + 1 if flat.size else flat
+    edges = np.r_[0, np.stack([starts, stops], axis=1).ravel(), int(np.prod(shape))]
+    return {"size": list(shape), "counts": np.diff(edges).tolist()}
+
+
+def decode_rle(rle: dict[str, Any]) -> Mask:
+    """Return the object in COCO's uncompressed run-length, in the smallest crop that holds it."""
+    shape = tuple(int(n) for n in rle["size"])
+    counts = np.asarray(rle["counts"], np.int64)
+    if counts.ndim != 1 or (counts < 0).any() or counts.sum() != np.prod(shape):
+        raise ValueError(f"run lengths add up to {counts.sum()}, but an image of {shape} has {np.prod(shape)} pixels")
+    edges = np.cumsum(counts)
+    runs = [np.arange(a, b) for a, b in zip(edges[0::2], edges[1::2], strict=False)]
+    flat = np.concatenate(runs) if runs else np.zeros(0, np.int64)
+    index = np.stack(np.unravel_index(flat, shape, order="F"))
+    if not flat.size:
+        return Mask((0,) * len(shape), np.zeros((0,) * len(shape), bool))
+    start = index.min(axis=1)
+    pixels = np.zeros(tuple(index.max(axis=1) - start + 1), bool)
+    pixels[tuple(index - start[:, None])] = True
+    return Mask(tuple(int(a) for a in start), pixels)

@@ -1,0 +1,47 @@
+"""What a model is to the steps that use it: functions on arrays, whichever runtime computes them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.config import ModelConfig
+
+Array = NDArray[np.float32]
+
+
+class ImageEmbedding(NamedTuple):
+    """What a model has seen in an image (channel, *spatial) whose sides are multiples of `config.pad`."""
+
+    features: Array  # (channel, *spatial / stride)
+    maps: Array  # (2, *spatial): the prompt generator's logits, foreground and interior distance
+
+
+class Decoded(NamedTuple):
+    """What a model answers to prompts: output 0 is the single mask, the others are candidates."""
+
+    low_res_logits: Array  # (n, 1 + multimask, *window)
+    iou_predictions: Array  # (n, 1 + multimask)
+
+
+class Model(Protocol):
+    """A promptable model with its prompt generator."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the model is for, and its sizes and thresholds."""
+
+    def encode(self, image: Array) -> ImageEmbedding:
+        """Look at an image (channel, *spatial) in [0, 1]."""
+
+    def decode(
+        self,
+        windows: Array,
+        point_coords: Array,
+        point_labels: NDArray[np.int64],
+        mask_logits: Array,
+        has_mask: NDArray[np.bool_],
+    ) -> Decoded:
+        """Answer prompts on windows of an embedding; shapes as in `promptless.networks.sam.PromptDecoder`."""

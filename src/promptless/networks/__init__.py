@@ -1,0 +1,1 @@
+"""Networks (torch): the prompt generator's U-Net and the SAM family at any size."""

@@ -1,0 +1,75 @@
+"""The small promptable base: a SAM whose encoder also sees what its prompt generator saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from promptless.networks import sam
+from promptless.networks.sam import PromptDecoder, SamSize
+from promptless.networks.unet import UNet
+
+ENCODERS = ("unet", "vit", "both")
+
+
+@dataclass(frozen=True)
+class PromptableSize:
+    """The sizes of all parts. `encoder` names what the image embedding is made of."""
+
+    generator: tuple[int, ...] = (16, 32, 64, 128, 256)
+    sam: SamSize = field(default_factory=SamSize)
+    encoder: str = "both"
+    cells: int = 16
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder is {self.encoder!r}; it must be one of {', '.join(ENCODERS)}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PromptableSize:
+        """Return the size that a recipe or `config.json` describes."""
+        values = dict(values)
+        values["generator"] = tuple(values["generator"])
+        values["sam"] = SamSize(**values.get("sam", {}))
+        return cls(**values)
+
+
+class Encoded(NamedTuple):
+    """What one look at an image yields."""
+
+    embedding: Tensor  # (batch, channel, *spatial / 4)
+    maps: Tensor  # (batch, 2, *spatial): the generator's logits
+
+
+class Promptable(nn.Module):
+    """Prompt generator, image encoder and prompt decoder; images are (batch, 3, *spatial) in [0, 1]."""
+
+    STRIDE = 4
+
+    def __init__(self, size: PromptableSize) -> None:
+        super().__init__()
+        self.size = size
+        self.generator = UNet(size.generator, outputs=2)
+        width = size.sam.embedding
+        self.vision_encoder = None if size.encoder == "unet" else sam.vision_encoder(size.sam)
+        self.project = None if size.encoder == "vit" else projection(size.generator[2], width)
+        self.decoder = PromptDecoder(size.sam, self.STRIDE, size.cells)
+
+    def encode(self, image: Tensor) -> Encoded:
+        """Return the image embedding, at stride 4, and the generator's maps."""
+        features = self.generator(image)
+        parts = []
+        if self.project is not None:
+            parts.append(self.project(features.embedding))
+        if self.vision_encoder is not None:
+            coarse = sam.encode(self.vision_encoder, image)
+            parts.append(functional.interpolate(coarse, scale_factor=self.size.sam.patch / self.STRIDE, mode="nearest"))
+        return Encoded(sum(parts[1:], start=parts[0]), features.maps)
+
+
+def projection(inputs: int, outputs: int) -> nn.Module:
+    """Return what turns the generator's features into their share of the image embedding."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.GELU(), nn.Conv2d(outputs, outputs, 1))

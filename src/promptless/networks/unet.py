@@ -1,0 +1,65 @@
+"""The prompt generator's U-Net (SAC, arXiv 2401.13220, section 3: an auxiliary network on the raw image)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Features(NamedTuple):
+    """What one pass of the U-Net over an image yields."""
+
+    maps: Tensor  # (batch, outputs, *spatial): logits at full resolution
+    embedding: Tensor  # (batch, channel, *spatial / 4): decoder features at stride 4
+
+
+class UNet(nn.Module):
+    """A U-Net with additive skips, convolution + batch norm + ReLU throughout.
+
+    `widths` are the channels per level, from full resolution downwards; each level halves the grid.
+    Spatial sizes must be multiples of `stride`. Nothing in it looks at the whole image, so that in
+    evaluation mode the result at a pixel depends on its surroundings alone.
+    """
+
+    def __init__(self, widths: tuple[int, ...], outputs: int, channels: int = 3) -> None:
+        super().__init__()
+        self.stride = 2 ** (len(widths) - 1)
+        wide, fine = widths[1:], widths[:-1]
+        self.stem = nn.Sequential(convolution(channels, widths[0]), convolution(widths[0], widths[0]))
+        self.down = nn.ModuleList(
+            nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in zip(fine, wide, strict=True)
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in zip(fine, wide, strict=True))
+        self.up = nn.ModuleList(nn.Sequential(convolution(a, a), convolution(a, a)) for a in fine)
+        self.head = nn.Conv2d(widths[0], outputs, 1)
+
+    def forward(self, image: Tensor) -> Features:
+        """Return maps and stride-4 features of `image` (batch, channel, *spatial)."""
+        levels = [self.stem(image)]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        x = levels.pop()
+        embedding = x
+        for level in reversed(range(len(levels))):
+            x = functional.interpolate(self.lateral[level](x), scale_factor=2.0, mode="nearest")
+            x = self.up[level](x + levels[level])
+            if level == 2:
+                embedding = x
+        return Features(self.head(x), embedding)
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    """Return a 3x3 convolution with batch norm and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def n_parameters(module: torch.nn.Module) -> int:
+    """Return the number of values in `module`'s parameters."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,193 @@
+"""The main story: an image in, its objects out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless import labels as label_images
+from promptless import stitch
+from promptless.image import Image, Shape
+from promptless.masks import Masks
+from promptless.model import ImageEmbedding, Model
+from promptless.normalise import intensity_range, normalise
+from promptless.prompts import Prompt, Prompts
+from promptless.propose import propose
+from promptless.registry import load, model_hash
+from promptless.resample import resample
+from promptless.result import Segmentation
+from promptless.tiles import Tile, round_up, tiles
+from promptless.windows import decode
+
+TILE, HALO = 1024, 128
+ZOOMS = (0.1, 8.0)
+"""How far an image's pixel size may be from the model's before it is doubted."""
+
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+def segment(
+    source: str | Path | NDArray[np.generic] | Image,
+    model: str | Path | Model = "nuclei",
+    *,
+    channel: int | None = None,
+    mpp: float | None = None,
+    min_score: float | None = None,
+    tile: int = TILE,
+    halo: int = HALO,
+    progress: Progress = lambda done, total: None,
+) -> Segmentation:
+    """Find and outline every object in an image.
+
+    `source` is a file, an array (y, x) or (y, x, colour), or an `Image`. `model` is the name of one that
+    ships, a model folder, or a model from `promptless.load`, which saves time over many images.
+    `channel` (from 0) takes one channel; without it colours are seen as colours. `mpp` is the size of a
+    pixel in micrometres, and overrides the file's; where it is known, the image is brought to the model's
+    pixel size. Objects scored below `min_score` are left out (by default the model's own threshold).
+    `tile` and `halo` (pixels per side) bound the memory. `progress(done, total)` is told of every tile.
+    """
+    steps = Steps()
+    with steps.timed("read"):
+        image = opened(source, channel, mpp)
+        model = load(model) if isinstance(model, str | Path) else model
+    view = View.of(image, model)
+    threshold = model.config.min_score if min_score is None else min_score
+    cuts = list(tiles(image.shape, each(image, tile), each(image, halo), view.align))
+    found: list[Masks] = []
+    asked: list[Prompt] = []
+    for done, cut in enumerate(cuts):
+        masks, questions = segment_tile(view, cut, model, threshold, steps)
+        found.append(replace(masks, ids=np.arange(len(asked), len(asked) + len(masks))))
+        asked += questions
+        progress(done + 1, len(cuts))
+    with steps.timed("stitch"):
+        labels, masks = label_images.paint(Masks.concatenate(found), image.shape)
+    prompts = tuple(replace(asked[i], id=number) for number, i in enumerate(masks.ids, start=1))
+    masks = replace(masks, ids=np.arange(1, len(masks) + 1))
+    arguments = {"channel": channel, "mpp": mpp, "min_score": threshold, "tile": tile, "halo": halo}
+    record = manifest(model, view, arguments, len(cuts), steps)
+    return Segmentation(image, labels, masks, Prompts(image.shape, prompts), record)
+
+
+def segment_tile(view: View, tile: Tile, model: Model, min_score: float, steps: Steps) -> tuple[Masks, list[Prompt]]:
+    """Return the objects that a tile owns, in coordinates of the image, and the prompt of each."""
+    with steps.timed("encode"):
+        embedding = encode(view, tile, model)
+    with steps.timed("propose"):
+        prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
+    with steps.timed("decode"):
+        masks = decode(model, embedding.features, prompts, view.zoom)
+    with steps.timed("assemble"):
+        masks = stitch.owned(masks.take(masks.scores >= min_score), tile, view.image.shape)
+    by_id = {prompt.id: prompt for prompt in prompts.items}
+    return masks, [by_id[i].moved(tile.offset) for i in masks.ids]
+
+
+@dataclass(frozen=True)
+class View:
+    """An image as a model looks at it: its intensity range, its zoom, and the grid that tiles begin on."""
+
+    image: Image
+    low: float
+    high: float
+    zoom: float = 1.0  # model pixels per image pixel
+    align: int = 1  # image pixels
+
+    @classmethod
+    def of(cls, image: Image, model: Model) -> View:
+        """Return how `model` looks at `image`, refusing what it was not made for."""
+        kind = model.config.kind
+        if len(image.shape) != len(kind.axes):
+            raise ValueError(
+                f"the model {model.config.name!r} is for {len(kind.axes)} axes ({kind.axes}), "
+                f"but the image has {len(image.shape)}: {image.shape}"
+            )
+        if len(image.data) not in (1, 3):
+            raise ValueError(
+                f"the image has {len(image.data)} channels; choose one with channel=0 ... {len(image.data) - 1}"
+            )
+        zoom = 1.0 if image.spacing is None else float(np.mean(image.spacing)) / kind.pixel_size
+        if not ZOOMS[0] <= zoom <= ZOOMS[1]:
+            raise ValueError(
+                f"a pixel of {zoom * kind.pixel_size:g} {image.unit} is {zoom:g} times the {kind.pixel_size:g} um that "
+                f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
+            )
+        return cls(image, *intensity_range(image.data), zoom, model.config.align if zoom == 1 else 1)
+
+
+def encode(view: View, tile: Tile, model: Model) -> ImageEmbedding:
+    """Return the embedding of a tile at the model's pixel size; what padding added to the maps is cut off."""
+    pixels = normalise(view.image.data[:, *tile.outer], view.low, view.high)
+    size = tuple(max(1, round(n * view.zoom)) for n in tile.shape)
+    if view.zoom != 1:
+        pixels = resample(pixels, size, (0.0,) * len(size), (1 / view.zoom,) * len(size))
+    padding = [(0, round_up(n, model.config.pad) - n) for n in size]
+    embedding = model.encode(np.pad(pixels, [(0, 0), *padding], mode="symmetric"))
+    return embedding._replace(maps=embedding.maps[:, *(slice(n) for n in size)])
+
+
+def in_pixels(prompts: Prompts, shape: Shape, zoom: float) -> Prompts:
+    """Return prompts found in model pixels in pixels of the image, `shape` being the tile's."""
+    if zoom == 1:
+        return prompts
+    return Prompts(shape, tuple(prompt.zoomed(1 / zoom, shape) for prompt in prompts.items))
+
+
+def opened(source: str | Path | NDArray[np.generic] | Image, channel: int | None, mpp: float | None) -> Image:
+    """Return the image that is meant, with the channel and the pixel size that the caller chose."""
+    if isinstance(source, str | Path):
+        from promptless.io.readers import read
+
+        source = read(Path(source))
+    image = source if isinstance(source, Image) else Image.from_array(source)
+    if channel is not None:
+        image = image.channel(channel)
+    return image if mpp is None else replace(image, spacing=each(image, mpp), unit="um")
+
+
+def each(image: Image, value: T) -> tuple[T, ...]:
+    """Return `value` once per spatial axis."""
+    return (value,) * len(image.shape)
+
+
+@dataclass
+class Steps:
+    """Seconds spent in each step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the time that the block takes to `step`."""
+        began = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - began
+
+
+def manifest(model: Model, view: View, arguments: dict[str, Any], n_tiles: int, steps: Steps) -> dict[str, Any]:
+    """Return the record of a run: what it was made with, and how long each step took."""
+    packages = ("promptless", "numpy", "scipy", "scikit-image", "onnxruntime")
+    return {
+        "versions": {name: metadata.version(name) for name in packages},
+        "model": {"name": model.config.name, "version": model.config.version, "hash": model_hash(model.config)},
+        "arguments": arguments,
+        "image": {
+            "shape": list(view.image.data.shape),
+            "dtype": str(view.image.data.dtype),
+            "spacing": None if view.image.spacing is None else list(view.image.spacing),
+            "unit": view.image.unit,
+            "intensity_range": [view.low, view.high],
+            "zoom": view.zoom,
+        },
+        "tiles": n_tiles,
+        "seconds": {step: round(value, 4) for step, value in steps.seconds.items()},
+    }

@@ -1,0 +1,164 @@
+"""Prompts: what the model is asked, by the prompt generator or by a user."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.image import Shape
+from promptless.masks import Mask, decode_rle, encode_rle
+
+OBJECT, BACKGROUND, PADDING = 1, 0, -1
+AUTO, USER = "auto", "user"
+STATES = ("kept", "added", "edited", "deleted")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked about one object.
+
+    `points` (n, ndim) are pixel positions in array order, pixel (0, 0) having its centre at (0, 0);
+    `point_labels` (n,) are 1 on the object and 0 beside it. `box` is (ndim, 2): start, stop, half open.
+    `coarse` is a rough mask of the object. `id` is the label of the object that comes of it.
+    """
+
+    id: int
+    points: NDArray[np.float32]
+    point_labels: NDArray[np.int64]
+    box: NDArray[np.float32] | None = None
+    coarse: Mask | None = None
+    score: float = 1.0
+    source: str = AUTO
+    state: str = "kept"
+
+    def __post_init__(self) -> None:
+        if len(self.points) != len(self.point_labels):
+            raise ValueError(
+                f"prompt {self.id} has {len(self.points)} points and {len(self.point_labels)} point labels"
+            )
+        if not np.isin(self.point_labels, (OBJECT, BACKGROUND)).all():
+            raise ValueError(
+                f"prompt {self.id} has point labels {self.point_labels.tolist()}; use 1 (object) or 0 (not)"
+            )
+        if self.box is None and self.coarse is None and OBJECT not in self.point_labels:
+            raise ValueError(
+                f"prompt {self.id} does not say where the object is; give a point labelled 1, a box or a mask"
+            )
+        if self.box is not None and not (self.box[:, 0] < self.box[:, 1]).all():
+            raise ValueError(f"prompt {self.id} has the box {self.box.tolist()}; every start must be below its stop")
+        if self.source not in (AUTO, USER) or self.state not in STATES:
+            raise ValueError(
+                f"prompt {self.id} has source {self.source!r} and state {self.state!r}; "
+                f"use {AUTO} or {USER}, and one of {', '.join(STATES)}"
+            )
+
+    @property
+    def extent(self) -> NDArray[np.float32]:
+        """The box (ndim, 2) that the prompt speaks of: its own, else its mask's, else around its positive points."""
+        if self.box is not None:
+            return self.box
+        if self.coarse is not None:
+            return self.coarse.box.astype(np.float32)
+        positive = self.points[self.point_labels == OBJECT]
+        return np.stack([positive.min(axis=0), positive.max(axis=0) + 1], axis=1)
+
+    def moved(self, offset: Shape) -> Prompt:
+        """Return the same prompt `offset` pixels further along each axis."""
+        shift = np.asarray(offset, np.float32)
+        return Prompt(
+            self.id,
+            self.points + shift,
+            self.point_labels,
+            None if self.box is None else self.box + shift[:, None],
+            None if self.coarse is None else self.coarse.moved(offset),
+            self.score,
+            self.source,
+            self.state,
+        )
+
+    def zoomed(self, factor: float, shape: Shape) -> Prompt:
+        """Return the same prompt in an image of `shape` whose pixels are `factor` times as many along each axis."""
+        return Prompt(
+            self.id,
+            (self.points + 0.5) * np.float32(factor) - np.float32(0.5),
+            self.point_labels,
+            None if self.box is None else self.box * np.float32(factor),
+            None if self.coarse is None else self.coarse.zoomed(factor, shape),
+            self.score,
+            self.source,
+            self.state,
+        )
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts of an image of spatial `shape`, one per object."""
+
+    shape: Shape
+    items: tuple[Prompt, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def to_json(self) -> str:
+        """Return the text of a `NAME_prompts.json` file, one line per object, so that it can be compared and edited."""
+        lines = ",\n".join("  " + json.dumps(to_entry(p, self.shape)) for p in self.items)
+        head = json.dumps({"format": "promptless.prompts", "version": 1, "axes": axes(self.shape), "shape": self.shape})
+        return f'{head[:-1]}, "prompts": [\n{lines}\n]}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> Prompts:
+        """Read what `to_json` wrote."""
+        content = json.loads(text)
+        if content.get("format") != "promptless.prompts" or content.get("version") != 1:
+            raise ValueError('this is not a prompts file: it must say "format": "promptless.prompts", "version": 1')
+        return cls(tuple(content["shape"]), tuple(from_entry(entry) for entry in content["prompts"]))
+
+    def save(self, path: Path) -> None:
+        """Write the prompts file."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Prompts:
+        """Read a prompts file."""
+        return cls.from_json(path.read_text(encoding="utf-8"))
+
+
+def axes(shape: Shape) -> str:
+    """Return the names of the spatial axes."""
+    return "zyx"[-len(shape) :]
+
+
+def to_entry(prompt: Prompt, shape: Shape) -> dict[str, Any]:
+    """Return a prompt as JSON values."""
+    return {
+        "id": prompt.id,
+        "points": [[round(float(v), 2) for v in point] for point in prompt.points],
+        "point_labels": prompt.point_labels.tolist(),
+        "box": None if prompt.box is None else [[round(float(v), 2) for v in side] for side in prompt.box],
+        "coarse": None if prompt.coarse is None else encode_rle(prompt.coarse, shape),
+        "score": round(float(prompt.score), 4),
+        "source": prompt.source,
+        "state": prompt.state,
+    }
+
+
+def from_entry(entry: dict[str, Any]) -> Prompt:
+    """Return the prompt that JSON values describe."""
+    points = np.asarray(entry.get("points") or [], np.float32)
+    box, coarse = entry.get("box"), entry.get("coarse")
+    return Prompt(
+        int(entry["id"]),
+        points,
+        np.asarray(entry.get("point_labels") or [], np.int64),
+        None if box is None else np.asarray(box, np.float32),
+        None if coarse is None else decode_rle(coarse),
+        float(entry.get("score", 1.0)),
+        str(entry.get("source", USER)),
+        str(entry.get("state", "added")),
+    )

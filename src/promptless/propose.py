@@ -1,0 +1,100 @@
+"""The automatic prompt generator's second half: from its maps to one prompt per object."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from promptless import labels as label_images
+from promptless.config import ProposalConfig
+from promptless.masks import Mask
+from promptless.prompts import BACKGROUND, OBJECT, Prompt, Prompts
+
+Array = NDArray[np.float32]
+NEIGHBOUR_PX = 3  # objects whose boxes come this close are neighbours
+
+
+def propose(maps: Array, config: ProposalConfig) -> Prompts:
+    """Return a prompt for every object that the generator sees.
+
+    `maps` (2, *spatial) are logits: foreground, and interior distance (1 in the middle of an object, 0 at
+    its border). Each prompt has a point inside, points in its neighbours and in the background near it
+    labelled 0, its box, and its coarse mask.
+    """
+    foreground, interior = sigmoid(maps)
+    found = label_images.objects(coarse_labels(foreground, interior, config))
+    masks = {i: mask for i, mask in found.items() if mask.area >= config.min_area}
+    centres = {i: peak(mask, interior) for i, mask in masks.items()}
+    prompts = [
+        prompt(i, mask, centres, negatives, foreground)
+        for (i, mask), negatives in zip(masks.items(), neighbours(masks, config.negatives - 1), strict=True)
+    ]
+    return Prompts(foreground.shape, tuple(prompts))
+
+
+def coarse_labels(foreground: Array, interior: Array, config: ProposalConfig) -> NDArray[np.int32]:
+    """Return a label image: the foreground, split between the middles of objects by watershed."""
+    smooth = ndimage.gaussian_filter(interior, config.smooth) if config.smooth else interior
+    seeds, _ = ndimage.label(smooth > config.interior)
+    inside = foreground > config.foreground
+    orphans, _ = ndimage.label(inside)
+    seeded = np.zeros(int(orphans.max()) + 1, bool)
+    seeded[orphans[seeds > 0]] = True
+    seeds = np.where(seeds > 0, seeds, np.where(seeded[orphans] | ~inside, 0, orphans + int(seeds.max())))
+    return np.asarray(watershed(-smooth, seeds, mask=inside | (seeds > 0)), np.int32)
+
+
+def peak(mask: Mask, interior: Array) -> tuple[int, ...]:
+    """Return the object's pixel (in the image) where `interior` is largest."""
+    values = np.where(mask.pixels, interior[mask.region], -1)
+    at = np.unravel_index(values.argmax(), values.shape)
+    return tuple(int(a) + s for a, s in zip(at, mask.start, strict=True))
+
+
+def neighbours(masks: dict[int, Mask], n: int) -> list[list[int]]:
+    """Return for each object the up to `n` others whose boxes are within `NEIGHBOUR_PX` pixels, nearest first."""
+    if not masks:
+        return []
+    ids = np.array(list(masks))
+    boxes = np.stack([mask.box for mask in masks.values()])  # (objects, ndim, 2)
+    centres = boxes.mean(axis=2)
+    near = []
+    for box, centre in zip(boxes, centres, strict=True):
+        apart = np.maximum(boxes[:, :, 0] - box[:, 1], box[:, 0] - boxes[:, :, 1]).max(axis=1)
+        distance = np.square(centres - centre).sum(axis=1)
+        touching = np.flatnonzero((apart < NEIGHBOUR_PX) & (distance > 0))
+        near.append(ids[touching[np.argsort(distance[touching], kind="stable")[:n]]].tolist())
+    return near
+
+
+def prompt(
+    number: int, mask: Mask, centres: dict[int, tuple[int, ...]], negatives: list[int], foreground: Array
+) -> Prompt:
+    """Return the prompt for one object, with a negative point in each of `negatives` and one in the background."""
+    outside = background_point(mask, foreground)
+    points = [centres[number], *(centres[i] for i in negatives), *([] if outside is None else [outside])]
+    return Prompt(
+        number,
+        np.array(points, np.float32),
+        np.array([OBJECT] + [BACKGROUND] * (len(points) - 1), np.int64),
+        mask.box.astype(np.float32),
+        mask,
+        float(foreground[mask.region][mask.pixels].mean()),
+    )
+
+
+def background_point(mask: Mask, foreground: Array) -> tuple[int, ...] | None:
+    """Return the pixel near the object least likely to be foreground, None where all are likely."""
+    region = tuple(slice(max(s.start - NEIGHBOUR_PX, 0), s.stop + NEIGHBOUR_PX) for s in mask.region)
+    around = foreground[region]
+    at = np.unravel_index(around.argmin(), around.shape)
+    if around[at] >= 0.5:
+        return None
+    return tuple(int(a) + s.start for a, s in zip(at, region, strict=True))
+
+
+def sigmoid(logits: Array) -> Array:
+    """Return the probability of each logit."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), np.float32)

@@ -1,0 +1,91 @@
+"""One loader for every model: by name, from what ships with promptless, or from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from promptless.config import ModelConfig
+from promptless.model import Model
+
+WEIGHTS = Path(__file__).parent / "weights"
+CONFIG = "config.json"
+
+
+def load(name_or_folder: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Model:
+    """Load a model that ships ("nuclei") or a model folder, after checking every file against its hash.
+
+    `runtime` is "onnx" or "torch"; without it, "onnx" where the folder has ONNX files, else "torch".
+    `threads` is the number of processor threads; without it, all that the process may use.
+    """
+    folder = find(name_or_folder)
+    config = ModelConfig.read(folder / CONFIG)
+    verify(folder, config)
+    if runtime is None:
+        runtime = "onnx" if "encode.onnx" in config.files else "torch"
+    if runtime not in RUNTIMES:
+        raise ValueError(f"there is no runtime {runtime!r}; use {' or '.join(RUNTIMES)}")
+    return RUNTIMES[runtime](folder, config, threads)
+
+
+def names() -> list[str]:
+    """Return the names of the models that ship with promptless."""
+    return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG}"))
+
+
+def find(name_or_folder: str | Path) -> Path:
+    """Return the folder of a model given by name or by path."""
+    folder = Path(name_or_folder)
+    if str(name_or_folder) in names():
+        return WEIGHTS / str(name_or_folder)
+    if (folder / CONFIG).is_file():
+        return folder
+    known = ", ".join(names()) or "none"
+    raise FileNotFoundError(
+        f"there is no model {str(name_or_folder)!r}: it is neither the name of one that ships ({known}) "
+        f"nor a folder with a {CONFIG}"
+    )
+
+
+def verify(folder: Path, config: ModelConfig) -> None:
+    """Raise where a file of a model folder is missing or is not the one that `config.json` names."""
+    for name, expected in config.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"the model in {folder} lacks {name}; install promptless again, or copy the whole folder"
+            )
+        if sha256(path) != expected:
+            raise ValueError(f"{path} is not the file that {CONFIG} names (its sha256 differs); fetch the model again")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_hash(config: ModelConfig) -> str:
+    """Return one hash that stands for all files of a model."""
+    text = "".join(f"{name}:{value}\n" for name, value in sorted(config.files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def onnx_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:
+    """Open a model with onnxruntime."""
+    from promptless.runtimes.onnx import OnnxModel
+
+    return OnnxModel(folder, config, threads)
+
+
+def torch_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:
+    """Open a model with torch, which must be installed."""
+    try:
+        from promptless.runtimes.torch import TorchModel
+    except ImportError as error:
+        raise ImportError(f"the torch runtime needs {error.name}: pip install 'promptless[sam]'") from error
+    return TorchModel.load(folder, config, threads)
+
+
+RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None], Model]] = {"onnx": onnx_model, "torch": torch_model}

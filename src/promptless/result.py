@@ -1,0 +1,93 @@
+"""What segmenting an image gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.image import Image
+from promptless.masks import Masks
+from promptless.measure import measure
+from promptless.prompts import Prompts
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Objects(Mapping[str, NDArray[Any]]):
+    """The object table: a column of values by name, one value per object."""
+
+    def __init__(self, columns: dict[str, NDArray[Any]]) -> None:
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._columns:
+            raise KeyError(f"there is no column {name!r}; there are {', '.join(self._columns)}")
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @property
+    def n_objects(self) -> int:
+        """The number of rows."""
+        return len(self._columns["label"])
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield each object as name -> value."""
+        for i in range(self.n_objects):
+            yield {name: values[i].item() for name, values in self._columns.items()}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the table as a pandas data frame."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("a data frame needs pandas: pip install 'promptless[formats]'") from error
+        return pandas.DataFrame(self._columns)
+
+    def __repr__(self) -> str:
+        return f"Objects({self.n_objects} objects: {', '.join(self._columns)})"
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """An image's objects, with all that is needed to save, check or repeat them.
+
+    `labels` (*spatial) has 0 for the background and 1, 2, ... for the objects; object i of `masks` has
+    label i + 1, and so has prompt i of `prompts`. `manifest` says how it was made.
+    """
+
+    image: Image
+    labels: NDArray[np.int32]
+    masks: Masks
+    prompts: Prompts
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_objects(self) -> int:
+        """The number of objects."""
+        return len(self.masks)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The object table; it is measured when it is first asked for."""
+        return Objects(measure(self.labels, self.image, self.masks))
+
+    def save(self, folder: str | Path, name: str = "image") -> dict[str, Path]:
+        """Write every output into `folder` as NAME_labels.tif and so on, and return the paths by kind."""
+        from promptless.io.outputs import save
+
+        return save(self, Path(folder), name)
+
+    def __repr__(self) -> str:
+        return f"Segmentation({self.n_objects} objects in {' x '.join(map(str, self.labels.shape))} pixels)"

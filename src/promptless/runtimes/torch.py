@@ -1,0 +1,57 @@
+"""Models run by torch: what training made, before or without export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from promptless.config import ModelConfig
+from promptless.model import Array, Decoded, ImageEmbedding
+from promptless.networks.promptable import Promptable, PromptableSize
+
+WEIGHTS = "model.safetensors"
+
+
+class TorchModel:
+    """A network with its configuration."""
+
+    def __init__(self, network: Promptable, config: ModelConfig) -> None:
+        self.config = config
+        self.network = network.eval()
+
+    @classmethod
+    def load(cls, folder: Path, config: ModelConfig, threads: int | None = None) -> TorchModel:
+        """Build the network that `config.json` describes and give it the folder's weights, all of them."""
+        if threads:
+            torch.set_num_threads(threads)
+        network = Promptable(PromptableSize.from_dict(config.network))
+        weights = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in load_file(folder / WEIGHTS).items()
+        }
+        network.load_state_dict(weights)
+        return cls(network, config)
+
+    @torch.inference_mode()
+    def encode(self, image: Array) -> ImageEmbedding:
+        """Look at an image; see `promptless.model.Model`."""
+        encoded = self.network.encode(torch.from_numpy(image)[None])
+        return ImageEmbedding(encoded.embedding[0].numpy(), encoded.maps[0].numpy())
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        windows: Array,
+        point_coords: Array,
+        point_labels: NDArray[np.int64],
+        mask_logits: Array,
+        has_mask: NDArray[np.bool_],
+    ) -> Decoded:
+        """Answer prompts; see `promptless.model.Model`."""
+        arrays = (windows, point_coords, point_labels, mask_logits, has_mask)
+        logits, iou = self.network.decoder(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
+        return Decoded(logits.numpy(), iou.numpy())

@@ -1,0 +1,1 @@
+"""Training: one loop, and the tasks it is given."""

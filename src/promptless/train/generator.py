@@ -1,0 +1,94 @@
+"""The prompt generator's task: foreground and interior distance from the image (SAC, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from promptless.data import augment
+from promptless.data.sample import Sample
+from promptless.data.targets import generator_targets
+from promptless.networks.unet import UNet
+from promptless.train.loop import Batch
+
+
+class GeneratorTask:
+    """Binary cross-entropy on both maps, weighted at contacts, and soft Dice on the foreground."""
+
+    def __init__(self, module: UNet) -> None:
+        self.module = module
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of a batch of patches."""
+        logits = self.module(batch["image"].contiguous(memory_format=torch.channels_last)).maps.float()
+        targets, weight = batch["targets"], batch["weight"]
+        foreground = cross_entropy(logits[:, 0], targets[:, 0], weight)
+        interior = cross_entropy(logits[:, 1], targets[:, 1], weight)
+        dice = dice_loss(logits[:, 0], targets[:, 0])
+        return {
+            "loss": foreground + 2 * interior + 0.5 * dice,
+            "foreground": foreground,
+            "interior": interior,
+            "dice": dice,
+        }
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean binary cross-entropy, less the target's own entropy: 0 is perfect."""
+    loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    floor = functional.binary_cross_entropy(target, target, reduction="none")
+    return ((loss - floor) * weight).sum() / weight.sum()
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - soft Dice, the sums taken over the batch and all pixels."""
+    probability = logits.sigmoid()
+    return 1 - (2 * (probability * target).sum() + 1) / (probability.sum() + target.sum() + 1)
+
+
+class GeneratorPatches(Dataset[Batch]):
+    """Augmented patches; item `i` depends on `seed` and `i` alone."""
+
+    def __init__(self, samples: Sequence[Sample], weights: Mapping[str, float], size: int, seed: int) -> None:
+        self.samples, self.size, self.seed = samples, size, seed
+        self.probability = sampling_probability(samples, weights)
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng([self.seed, index])
+        image, labels = draw_patch(self.samples, self.probability, self.size, rng)
+        targets, weight = generator_targets(labels)
+        return {
+            "image": torch.from_numpy(image),
+            "targets": torch.from_numpy(targets),
+            "weight": torch.from_numpy(weight),
+        }
+
+
+def draw_patch(
+    samples: Sequence[Sample], probability: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an augmented patch (3, size, size) and its labels (size, size), from a sample drawn by `probability`."""
+    sample = samples[rng.choice(len(samples), p=probability)]
+    patch, labels = augment.take_patch(sample, augment.draw_geometry(sample, size, rng), size)
+    return augment.colour(patch, labels, sample.category, rng), labels
+
+
+def sampling_probability(samples: Sequence[Sample], weights: Mapping[str, float]) -> np.ndarray:
+    """Return a probability per sample, such that each category is drawn as often as `weights` says.
+
+    Within a category, an image with four times as many objects is drawn twice as often.
+    """
+    categories = [sample.category for sample in samples]
+    missing = sorted(set(categories) - set(weights))
+    if missing:
+        raise ValueError(f"the recipe's `sampling` has no weight for {', '.join(missing)}; it has {sorted(weights)}")
+    share = np.sqrt([1 + sample.n_objects for sample in samples])
+    for category in set(categories):
+        members = np.array([c == category for c in categories])
+        share[members] *= weights[category] / share[members].sum()
+    return np.asarray(share / share.sum())

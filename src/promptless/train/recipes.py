@@ -1,0 +1,152 @@
+"""From a recipe file to a model folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promptless.config import ModelConfig, ProposalConfig, WindowConfig, from_dict
+from promptless.data.sample import Sample
+from promptless.data.sources import dsb2018
+from promptless.export import export
+from promptless.networks.promptable import Promptable, PromptableSize
+from promptless.networks.sam import SamSize
+from promptless.train.decoder import DecoderPatches, DecoderTask
+from promptless.train.generator import GeneratorPatches, GeneratorTask
+from promptless.train.loop import Schedule, fit
+
+SOURCES = {"dsb2018": dsb2018.read}
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training: patches of `patch` pixels, and how long and how fast."""
+
+    schedule: Schedule
+    patch: int = 256
+    per_image: int = 16  # prompts per patch, where the decoder is trained
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str) -> Phase:
+        """Return the phase that a recipe's table describes."""
+        own = {name: values[name] for name in ("patch", "per_image") if name in values}
+        rest = {name: value for name, value in values.items() if name not in own}
+        return cls(from_dict(Schedule, rest, where), **own)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run yields."""
+
+    source: str
+    data: Path
+    ids: Mapping[str, list[str]]  # "train", "dev", "test"
+    seed: int
+    sampling: Mapping[str, float]
+    network: PromptableSize
+    generator: Phase
+    decoder: Phase
+    model: ModelConfig = field(repr=False)
+
+
+def read(path: Path) -> Recipe:
+    """Read a recipe file; its `split` is a path beside it, its data lie under $PROMPTLESS_DATA."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no recipe {path}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    missing = sorted({"source", "split", "seed", "sampling", "network", "generator", "decoder", "model"} - set(content))
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}")
+    if content["source"] not in SOURCES:
+        raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
+    where = str(path)
+    return Recipe(
+        content["source"],
+        data_folder(content["source"]),
+        json.loads((path.parent / content["split"]).read_text()),
+        content["seed"],
+        content["sampling"],
+        from_dict(PromptableSize, network_tables(content["network"], where), where),
+        Phase.from_dict(content["generator"], where),
+        Phase.from_dict(content["decoder"], where),
+        model_config(content["model"], where),
+    )
+
+
+def data_folder(source: str) -> Path:
+    """Return where a data set lies."""
+    root = os.environ.get("PROMPTLESS_DATA")
+    if not root:
+        raise FileNotFoundError(f"set PROMPTLESS_DATA to the folder that holds {source}/")
+    return Path(root) / source
+
+
+def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the arguments of `PromptableSize`, its SAM as a `SamSize`."""
+    return {**content, "sam": from_dict(SamSize, content.get("sam", {}), where)}
+
+
+def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:
+    """Return the configuration of the model that a recipe yields."""
+    nested = {
+        "window": from_dict(WindowConfig, content.get("window", {}), where),
+        "proposals": from_dict(ProposalConfig, content.get("proposals", {}), where),
+    }
+    return from_dict(ModelConfig, {**content, **nested}, where)
+
+
+def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
+    """Train generator and decoder, export, and return the model folder, `folder`/model.
+
+    The phases keep their checkpoints and logs in folders of their own; with `resume` each goes on from
+    its last checkpoint, and one that is complete is not done again.
+    """
+    torch.manual_seed(recipe.seed)
+    samples = list(SOURCES[recipe.source](recipe.data, recipe.ids["train"]))
+    network = Promptable(recipe.network)
+    total = recipe.generator.schedule.steps + recipe.decoder.schedule.steps
+
+    def shown(before: int, name: str) -> Callable[[int, int, float], None]:
+        return lambda step, steps, loss: progress((before + step) / total, f"{name}, loss {loss:.3f}")
+
+    train_generator(network, samples, recipe, folder / "generator", resume, shown(0, "generator"))
+    train_decoder(
+        network, samples, recipe, folder / "decoder", resume, shown(recipe.generator.schedule.steps, "decoder")
+    )
+    export(network, recipe.model, folder / "model")
+    return folder / "model"
+
+
+Shown = Callable[[int, int, float], None]
+
+
+def train_generator(
+    network: Promptable, samples: list[Sample], recipe: Recipe, folder: Path, resume: bool, shown: Shown
+) -> None:
+    """Train the prompt generator and leave it in `network`."""
+    phase = recipe.generator
+    network.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    patches = GeneratorPatches(samples, recipe.sampling, phase.patch, recipe.seed)
+    mean = fit(GeneratorTask(network.generator), patches, phase.schedule, folder, resume=resume, progress=shown)
+    network.generator.load_state_dict(mean)
+
+
+def train_decoder(
+    network: Promptable, samples: list[Sample], recipe: Recipe, folder: Path, resume: bool, shown: Shown
+) -> None:
+    """Train image encoder, prompt encoder and mask decoder on the frozen generator, and leave them in `network`."""
+    phase, model = recipe.decoder, recipe.model
+    patches = DecoderPatches(samples, recipe.sampling, phase.patch, recipe.seed + 1)
+    task = DecoderTask(network, model.window, model.proposals, phase.per_image, recipe.seed + 2)
+    network.load_state_dict(fit(task, patches, phase.schedule, folder, resume=resume, progress=shown))
