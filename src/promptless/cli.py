@@ -129,6 +129,8 @@ def opened(model: str, threads: int | None) -> Model:
 
 def writable(folder: Path) -> None:
     """Fail now, not after the work, where nothing can be written into `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"nothing can be written into {folder}; choose another folder with -o")
@@ -211,7 +213,9 @@ def bar(total: float, shown: bool) -> Iterator[Callable[[float, str], None]]:
     ]
     if total > 1:
         columns.insert(2, MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Results go to stdout: only where that is the same terminal may the bar take care of them.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         task = progress.add_task("", total=total)
         yield lambda done, name: progress.update(task, completed=done, description=name)
 

@@ -41,9 +41,9 @@ class WindowConfig:
 class ProposalConfig:
     """How the generator's maps become objects (see `promptless.propose`)."""
 
-    foreground: float = 0.5
-    interior: float = 0.5
-    smooth: float = 1.0  # pixels
+    foreground: float = 0.5  # probability from which a pixel belongs to some object
+    smooth: float = 1.5  # pixels: standard deviation of the Gaussian over the interior distance
+    saddle: float = 0.8  # two peaks are one object where the pass between them has this share of the lower one
     min_area: int = 12  # pixels
     negatives: int = 3
 

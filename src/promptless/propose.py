@@ -35,15 +35,53 @@ def propose(maps: Array, config: ProposalConfig) -> Prompts:
 
 
 def coarse_labels(foreground: Array, interior: Array, config: ProposalConfig) -> NDArray[np.int32]:
-    """Return a label image: the foreground, split between the middles of objects by watershed."""
-    smooth = ndimage.gaussian_filter(interior, config.smooth) if config.smooth else interior
-    seeds, _ = ndimage.label(smooth > config.interior)
+    """Return a label image: the foreground, split between the middles of objects.
+
+    Every local peak of the smoothed interior distance begins a basin; basins whose pass is hardly lower
+    than the lower of their peaks are merged, the highest pass first.
+    """
+    height = ndimage.gaussian_filter(interior, config.smooth)
     inside = foreground > config.foreground
-    orphans, _ = ndimage.label(inside)
-    seeded = np.zeros(int(orphans.max()) + 1, bool)
-    seeded[orphans[seeds > 0]] = True
-    seeds = np.where(seeds > 0, seeds, np.where(seeded[orphans] | ~inside, 0, orphans + int(seeds.max())))
-    return np.asarray(watershed(-smooth, seeds, mask=inside | (seeds > 0)), np.int32)
+    peaks = (ndimage.maximum_filter(height, 3) == height) & inside
+    seeds, _ = ndimage.label(peaks, np.ones((3,) * height.ndim))
+    basins = np.asarray(watershed(-height, seeds, mask=inside), np.int64)
+    return merged(basins, height, config.saddle)
+
+
+def merged(basins: NDArray[np.int64], height: Array, saddle: float) -> NDArray[np.int32]:
+    """Return `basins` with those joined whose pass reaches `saddle` times the lower of their peaks."""
+    n = int(basins.max()) + 1
+    peak_of = np.asarray(ndimage.maximum(height, basins, np.arange(n)))
+    parent = list(range(n))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    pairs, heights = passes(basins, height)
+    for i in np.argsort(-heights, kind="stable"):
+        higher, lower = sorted((root(int(pairs[i, 0])), root(int(pairs[i, 1]))), key=lambda r: -peak_of[r])
+        if heights[i] >= saddle * peak_of[lower]:
+            parent[lower] = higher
+    return np.array([root(i) for i in range(n)], np.int32)[basins]
+
+
+def passes(basins: NDArray[np.int64], height: Array) -> tuple[NDArray[np.int64], Array]:
+    """Return the pairs (n, 2) of basins that touch, and the height of the highest pass of each pair."""
+    keys, heights = [], []
+    for axis in range(basins.ndim):
+        basin, level = np.moveaxis(basins, axis, 0), np.moveaxis(height, axis, 0)
+        before, after = basin[:-1], basin[1:]
+        border = (before != after) & (before > 0) & (after > 0)
+        pair = np.sort(np.stack([before[border], after[border]], axis=1), axis=1)
+        keys.append(pair)
+        heights.append(np.minimum(level[:-1][border], level[1:][border]))
+    pairs, which = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+    highest = np.zeros(len(pairs), np.float32)
+    np.maximum.at(highest, which.ravel(), np.concatenate(heights))
+    return pairs, highest
 
 
 def peak(mask: Mask, interior: Array) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from promptless.data import stains
 from promptless.data.sample import Sample
-from promptless.normalise import normalise
+from promptless.tiles import round_up
 
 Array = NDArray[np.float32]
 
@@ -60,10 +60,14 @@ def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, ND
     low, high = sample.range
     image = torch.from_numpy(((sample.pixels.astype(np.float32) - low) / max(high - low, 1e-6)).clip(0, 1))[None]
     labels = torch.from_numpy(sample.labels.astype(np.float32))[None, None]
-    if geometry.reduction > 1:
-        image = functional.avg_pool2d(image, geometry.reduction, ceil_mode=True, count_include_pad=False)
+    n = geometry.reduction
+    padded = tuple(round_up(length, n) for length in sample.labels.shape)
+    if n > 1:
+        missing = [after - length for after, length in zip(padded, sample.labels.shape, strict=True)]
+        image = functional.avg_pool2d(functional.pad(image, (0, missing[1], 0, missing[0]), "replicate"), n)
+    coarse = sampling_grid(padded, geometry, size)
     grid = sampling_grid(sample.labels.shape, geometry, size)
-    patch = functional.grid_sample(image, grid, "bilinear", "reflection", align_corners=False)[0].numpy()
+    patch = functional.grid_sample(image, coarse, "bilinear", "reflection", align_corners=False)[0].numpy()
     objects = functional.grid_sample(labels, grid, "nearest", "reflection", align_corners=False)[0, 0].numpy()
     return patch, label(objects.astype(np.int32), connectivity=1).astype(np.int32)
 
@@ -104,14 +108,14 @@ def intensity(patch: Array, rng: np.random.Generator) -> Array:
         shading = smooth_noise(patch.shape[1:], patch.shape[1] / 3, rng)
         patch = patch * (1 - rng.uniform(0, 0.5) * shading)
     if rng.uniform() < 0.6:
-        patch = np.clip(patch, 0, 1) ** math.exp(rng.normal(0, 0.4))
+        patch = np.asarray(np.clip(patch, 0, 1) ** math.exp(rng.normal(0, 0.4)), np.float32)
     if rng.uniform() < 0.4:
         noise = rng.standard_normal(patch.shape[1:], np.float32)
         patch = patch + noise * rng.uniform(0, 0.08)
     if rng.uniform() < 0.12:
         patch = 1 - patch
     gain, offset = math.exp(rng.normal(0, 0.15)), rng.normal(0, 0.05)
-    return np.clip(patch * gain + offset, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(patch * gain + offset, 0, 1), np.float32)
 
 
 def brown_map(labels: NDArray[np.int32], rng: np.random.Generator) -> Array:
@@ -128,8 +132,3 @@ def smooth_noise(shape: tuple[int, ...], length: float, rng: np.random.Generator
     grid = torch.from_numpy(coarse)[None, None]
     fine = functional.interpolate(grid, shape, mode="bicubic", align_corners=True)[0, 0]
     return np.asarray(fine.clamp(0, 1), np.float32)
-
-
-def whole(sample: Sample) -> Array:
-    """Return the whole image (3, *spatial) as inference would see it."""
-    return normalise(sample.pixels, *sample.range)

@@ -19,6 +19,7 @@ UNITS_UM = {"nm": 1e-3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0
 """Micrometres per unit, as OME and ImageJ spell the units."""
 PLAUSIBLE_UM = (0.01, 20.0)
 """Pixel sizes that a light microscope's images have; a value outside is a printer's resolution or a slip."""
+OWN_OUTPUTS = ("_labels.tif", "_overlay.png")
 
 
 class UnreadableImageError(ValueError):
@@ -42,9 +43,9 @@ def read(path: Path) -> Image:
         raise UnreadableImageError(
             f"{path} is not a {path.suffix[1:].upper()} image, whatever its name says"
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, UnreadableImageError):
-            raise
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:  # what decoders raise on damaged bytes is anything
         raise UnreadableImageError(f"{path} cannot be read ({error}); it may be damaged or cut short") from error
 
 
@@ -119,14 +120,22 @@ def imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
 
 
 def images_in(paths: Iterable[Path]) -> list[Path]:
-    """Return the image files meant by `paths`: files as they are, folders as the images directly in them, sorted."""
+    """Return the image files meant by `paths`: files as they are, folders as the images directly in them, sorted.
+
+    What promptless wrote into a folder (`OWN_OUTPUTS`) is not read back, nor are hidden files.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in READERS)
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in READERS and p.is_file() and is_input(p))
         else:
             found.append(path)
     return list(dict.fromkeys(found))
+
+
+def is_input(path: Path) -> bool:
+    """Return whether a file in a folder is meant as an image to read."""
+    return not path.name.startswith(".") and not path.name.endswith(OWN_OUTPUTS)
 
 
 READERS: dict[str, Callable[[Path], Image]] = {

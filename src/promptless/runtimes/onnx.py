@@ -51,7 +51,12 @@ class OnnxModel:
 def session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
     """Open an ONNX file on the CPU, with `threads` threads or as many as the process may use."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.intra_op_num_threads = threads or cores()
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False  # plans memory per input size: more of it, and no faster here
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

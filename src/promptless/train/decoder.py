@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 
 from promptless.config import ProposalConfig, WindowConfig
-from promptless.data.sample import Sample
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.resample import resample
-from promptless.train.generator import draw_patch, sampling_probability
+from promptless.train.generator import generator_losses
 from promptless.train.loop import Batch
 from promptless.train.simulate import NOTHING, Question, automatic, by_user
 from promptless.windows import Window, mask_prompt, place, tokens_of
 
 MULTIMASK_EVERY = 6
 """One step in this many trains the candidates for ambiguous prompts instead of the single mask."""
-
-
-class DecoderPatches(Dataset[Batch]):
-    """Augmented patches with their labels; item `i` depends on `seed` and `i` alone."""
-
-    def __init__(self, samples: Sequence[Sample], weights: Mapping[str, float], size: int, seed: int) -> None:
-        self.samples, self.size, self.seed = samples, size, seed
-        self.probability = sampling_probability(samples, weights)
-
-    def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([self.seed, index])
-        image, labels = draw_patch(self.samples, self.probability, self.size, rng)
-        return {"image": torch.from_numpy(image), "labels": torch.from_numpy(labels), "index": torch.tensor(index)}
 
 
 class DecoderTask:
@@ -52,13 +35,20 @@ class DecoderTask:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch of patches."""
-        encoded = self.module.encode(batch["image"].contiguous(memory_format=torch.channels_last))
+        return self.decoding(self.encode(batch), batch)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Return what the network sees in a batch."""
+        return self.module.encode(batch["image"].contiguous(memory_format=torch.channels_last))
+
+    def decoding(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of the masks that prompts on a batch yield."""
         first = int(batch["index"][0])
         multimask = first // len(batch["image"]) % MULTIMASK_EVERY == MULTIMASK_EVERY - 1
         questions = [
             self.questions(maps, labels, np.random.default_rng([self.seed, int(index)]), multimask)
             for maps, labels, index in zip(
-                encoded.maps.float().numpy(), batch["labels"].numpy(), batch["index"], strict=True
+                encoded.maps.detach().float().numpy(), batch["labels"].numpy(), batch["index"], strict=True
             )
         ]
         return self.losses(encoded, batch["labels"].numpy(), questions, multimask)
@@ -112,6 +102,24 @@ class DecoderTask:
             torch.from_numpy(inside),
             torch.tensor(question.target != NOTHING),
         )
+
+
+class JointTask(DecoderTask):
+    """Generator and decoder together: the losses of both. Batch norm keeps the statistics it has."""
+
+    def __init__(
+        self, module: Promptable, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
+    ) -> None:
+        super().__init__(module, windows, proposals, per_image, seed)
+        module.generator.requires_grad_(True)
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of a batch of patches."""
+        encoded = self.encode(batch)
+        own = generator_losses(encoded.maps.float(), batch["targets"], batch["weight"])
+        asked = self.decoding(encoded, batch)
+        parts = {f"generator_{name}": value for name, value in own.items()}
+        return {**asked, **parts, "loss": asked["loss"] + own["loss"]}
 
 
 def freeze(module: nn.Module) -> None:

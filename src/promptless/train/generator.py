@@ -26,16 +26,20 @@ class GeneratorTask:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch of patches."""
         logits = self.module(batch["image"].contiguous(memory_format=torch.channels_last)).maps.float()
-        targets, weight = batch["targets"], batch["weight"]
-        foreground = cross_entropy(logits[:, 0], targets[:, 0], weight)
-        interior = cross_entropy(logits[:, 1], targets[:, 1], weight)
-        dice = dice_loss(logits[:, 0], targets[:, 0])
-        return {
-            "loss": foreground + 2 * interior + 0.5 * dice,
-            "foreground": foreground,
-            "interior": interior,
-            "dice": dice,
-        }
+        return generator_losses(logits, batch["targets"], batch["weight"])
+
+
+def generator_losses(logits: Tensor, targets: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Return the losses of maps (batch, 2, *spatial) against `promptless.data.targets.generator_targets`."""
+    foreground = cross_entropy(logits[:, 0], targets[:, 0], weight)
+    interior = cross_entropy(logits[:, 1], targets[:, 1], weight)
+    dice = dice_loss(logits[:, 0], targets[:, 0])
+    return {
+        "loss": foreground + 2 * interior + 0.5 * dice,
+        "foreground": foreground,
+        "interior": interior,
+        "dice": dice,
+    }
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -51,8 +55,8 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * (probability * target).sum() + 1) / (probability.sum() + target.sum() + 1)
 
 
-class GeneratorPatches(Dataset[Batch]):
-    """Augmented patches; item `i` depends on `seed` and `i` alone."""
+class Patches(Dataset[Batch]):
+    """Augmented patches with all that a task may learn from; item `i` depends on `seed` and `i` alone."""
 
     def __init__(self, samples: Sequence[Sample], weights: Mapping[str, float], size: int, seed: int) -> None:
         self.samples, self.size, self.seed = samples, size, seed
@@ -62,11 +66,8 @@ class GeneratorPatches(Dataset[Batch]):
         rng = np.random.default_rng([self.seed, index])
         image, labels = draw_patch(self.samples, self.probability, self.size, rng)
         targets, weight = generator_targets(labels)
-        return {
-            "image": torch.from_numpy(image),
-            "targets": torch.from_numpy(targets),
-            "weight": torch.from_numpy(weight),
-        }
+        arrays = {"image": image, "labels": labels, "targets": targets, "weight": weight, "index": np.array(index)}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def draw_patch(

@@ -7,20 +7,20 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from promptless.config import ModelConfig, ProposalConfig, WindowConfig, from_dict
-from promptless.data.sample import Sample
 from promptless.data.sources import dsb2018
 from promptless.export import export
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
-from promptless.train.decoder import DecoderPatches, DecoderTask
-from promptless.train.generator import GeneratorPatches, GeneratorTask
-from promptless.train.loop import Schedule, fit
+from promptless.train.decoder import DecoderTask, JointTask
+from promptless.train.generator import GeneratorTask, Patches
+from promptless.train.loop import Schedule, Task, fit
 
 SOURCES = {"dsb2018": dsb2018.read}
 Progress = Callable[[float, str], None]
@@ -54,6 +54,7 @@ class Recipe:
     network: PromptableSize
     generator: Phase
     decoder: Phase
+    joint: Phase
     model: ModelConfig = field(repr=False)
 
 
@@ -65,7 +66,9 @@ def read(path: Path) -> Recipe:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
-    missing = sorted({"source", "split", "seed", "sampling", "network", "generator", "decoder", "model"} - set(content))
+    missing = sorted(
+        {"source", "split", "seed", "sampling", "network", "generator", "decoder", "joint", "model"} - set(content)
+    )
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     if content["source"] not in SOURCES:
@@ -80,6 +83,7 @@ def read(path: Path) -> Recipe:
         from_dict(PromptableSize, network_tables(content["network"], where), where),
         Phase.from_dict(content["generator"], where),
         Phase.from_dict(content["decoder"], where),
+        Phase.from_dict(content["joint"], where),
         model_config(content["model"], where),
     )
 
@@ -107,7 +111,7 @@ def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:
 
 
 def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
-    """Train generator and decoder, export, and return the model folder, `folder`/model.
+    """Train the generator, then the decoder, then both; export, and return the model folder, `folder`/model.
 
     The phases keep their checkpoints and logs in folders of their own; with `resume` each goes on from
     its last checkpoint, and one that is complete is not done again.
@@ -115,38 +119,45 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progr
     torch.manual_seed(recipe.seed)
     samples = list(SOURCES[recipe.source](recipe.data, recipe.ids["train"]))
     network = Promptable(recipe.network)
-    total = recipe.generator.schedule.steps + recipe.decoder.schedule.steps
-
-    def shown(before: int, name: str) -> Callable[[int, int, float], None]:
-        return lambda step, steps, loss: progress((before + step) / total, f"{name}, loss {loss:.3f}")
-
-    train_generator(network, samples, recipe, folder / "generator", resume, shown(0, "generator"))
-    train_decoder(
-        network, samples, recipe, folder / "decoder", resume, shown(recipe.generator.schedule.steps, "decoder")
-    )
+    phases = {"generator": recipe.generator, "decoder": recipe.decoder, "joint": recipe.joint}
+    total = sum(phase.schedule.steps for phase in phases.values())
+    before = 0
+    for number, (name, phase) in enumerate(phases.items()):
+        task = TASKS[name](network, recipe, phase)
+        patches = Patches(samples, recipe.sampling, phase.patch, recipe.seed + number)
+        shown = partial(tell, progress, before, total, name)
+        mean = fit(task, patches, phase.schedule, folder / name, resume=resume, progress=shown)
+        task.module.load_state_dict(mean)
+        before += phase.schedule.steps
     export(network, recipe.model, folder / "model")
     return folder / "model"
 
 
-Shown = Callable[[int, int, float], None]
+def tell(progress: Progress, before: int, total: int, name: str, step: int, steps: int, loss: float) -> None:
+    """Tell how far all phases are together."""
+    progress((before + step) / total, f"{name} {step}/{steps}, loss {loss:.3f}")
 
 
-def train_generator(
-    network: Promptable, samples: list[Sample], recipe: Recipe, folder: Path, resume: bool, shown: Shown
-) -> None:
-    """Train the prompt generator and leave it in `network`."""
-    phase = recipe.generator
+def generator_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
+    """Return the first phase: the prompt generator alone."""
     network.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    patches = GeneratorPatches(samples, recipe.sampling, phase.patch, recipe.seed)
-    mean = fit(GeneratorTask(network.generator), patches, phase.schedule, folder, resume=resume, progress=shown)
-    network.generator.load_state_dict(mean)
+    return GeneratorTask(network.generator)
 
 
-def train_decoder(
-    network: Promptable, samples: list[Sample], recipe: Recipe, folder: Path, resume: bool, shown: Shown
-) -> None:
-    """Train image encoder, prompt encoder and mask decoder on the frozen generator, and leave them in `network`."""
-    phase, model = recipe.decoder, recipe.model
-    patches = DecoderPatches(samples, recipe.sampling, phase.patch, recipe.seed + 1)
-    task = DecoderTask(network, model.window, model.proposals, phase.per_image, recipe.seed + 2)
-    network.load_state_dict(fit(task, patches, phase.schedule, folder, resume=resume, progress=shown))
+def decoder_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
+    """Return the second phase: image encoder, prompt encoder and mask decoder on the frozen generator."""
+    model = recipe.model
+    return DecoderTask(network, model.window, model.proposals, phase.per_image, recipe.seed)
+
+
+def joint_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
+    """Return the third phase: all parts together."""
+    model = recipe.model
+    return JointTask(network, model.window, model.proposals, phase.per_image, recipe.seed)
+
+
+TASKS: dict[str, Callable[[Promptable, Recipe, Phase], Task]] = {
+    "generator": generator_task,
+    "decoder": decoder_task,
+    "joint": joint_task,
+}

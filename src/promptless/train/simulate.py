@@ -114,8 +114,8 @@ def halves(mask: Mask, rng: np.random.Generator) -> tuple[Mask, Mask]:
     """Return the object cut in two by a line near its middle."""
     direction = rng.normal(size=mask.pixels.ndim)
     index = np.indices(mask.pixels.shape)
-    middle = np.array([i[mask.pixels].mean() for i in index])
-    position = np.tensordot(direction, index, 1) - direction @ middle
+    middle = index[:, mask.pixels].mean(axis=1)
+    position = np.asarray(np.tensordot(direction, index - middle.reshape(-1, *[1] * mask.pixels.ndim), 1))
     first = mask.pixels & (position > rng.normal(0, 0.5))
     return Mask(mask.start, first).trimmed(), Mask(mask.start, mask.pixels & ~first).trimmed()
 

@@ -1,0 +1,86 @@
+"""Choose a planar model's thresholds on dev: prints mSA and pooled AP at .5 for each setting.
+
+python benchmarks/choose.py --model NAME_OR_FOLDER [--foreground .5 .6] [--saddle .7 .8] [--smooth 1 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from planar import GROUPS, samples
+from promptless import labels as label_images
+from promptless import load
+from promptless.config import ProposalConfig
+from promptless.data.sample import Sample
+from promptless.image import Image
+from promptless.masks import Masks
+from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
+from promptless.model import ImageEmbedding, Model
+from promptless.pipeline import View, encode
+from promptless.propose import propose
+from promptless.tiles import Tile
+from promptless.windows import decode
+
+SCORES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def embedded(sample: Sample, model: Model) -> ImageEmbedding:
+    """Return the embedding of a whole image."""
+    image = Image(sample.pixels)
+    whole = tuple(slice(0, n) for n in image.shape)
+    return encode(View.of(image, model), Tile(whole, whole), model)
+
+
+def decoded(embedding: ImageEmbedding, model: Model, config: ProposalConfig) -> Masks:
+    """Return all decoded objects of an image."""
+    return decode(model, embedding.features, propose(embedding.maps, config))
+
+
+def settings(arguments: argparse.Namespace, start: ProposalConfig) -> Iterator[ProposalConfig]:
+    """Yield every combination that was asked for."""
+    for foreground, saddle, smooth in product(arguments.foreground, arguments.saddle, arguments.smooth):
+        yield replace(start, foreground=foreground, saddle=saddle, smooth=smooth)
+
+
+def show(title: str, categories: list[str], matchings: list[Matching]) -> None:
+    """Print one line of figures."""
+    cells = []
+    for group, prefixes in GROUPS.items():
+        chosen = [m for c, m in zip(categories, matchings, strict=True) if c.startswith(prefixes)]
+        cells.append(
+            f"{group}: {mean_segmentation_accuracy(chosen):.3f} {pooled(chosen).precision[0]:.3f} "
+            f"{np.mean([m.precision[0] for m in chosen]):.3f}"
+        )
+    print(f"{title:<48} {' | '.join(cells)}", flush=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="nuclei")
+    for name, values in (("foreground", [0.5]), ("saddle", [0.8]), ("smooth", [1.5])):
+        parser.add_argument(f"--{name}", type=float, nargs="+", default=values)
+    arguments = parser.parse_args()
+    model = load(arguments.model)
+    dev = samples("dev")
+    categories = [sample.category for sample in dev]
+    embeddings = [embedded(sample, model) for sample in dev]
+    print("mSA, AP at .5 pooled, AP at .5 mean over images")
+    for config in settings(arguments, model.config.proposals):
+        found = [decoded(embedding, model, config) for embedding in embeddings]
+        for least in SCORES:
+            labels = [
+                label_images.paint(masks.take(masks.scores >= least), sample.labels.shape)[0]
+                for masks, sample in zip(found, dev, strict=True)
+            ]
+            title = f"fg {config.foreground} saddle {config.saddle} smooth {config.smooth} score {least}"
+            show(title, categories, [match(s.labels, p) for s, p in zip(dev, labels, strict=True)])
+
+
+if __name__ == "__main__":
+    main()

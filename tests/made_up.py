@@ -1,0 +1,100 @@
+"""Images, objects and models made by hand, small enough to check by eye."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig
+from promptless.masks import Mask, Masks
+from promptless.model import Decoded, ImageEmbedding
+from promptless.prompts import Prompt
+
+Disc = tuple[int, int, int]  # y, x, radius
+
+NULL = ModelConfig(
+    name="null",
+    version="1",
+    licence="CC0-1.0",
+    pad=8,
+    align=16,
+    window=WindowConfig(stride=4, cells=8, chunk=4),
+    proposals=ProposalConfig(),
+)
+
+
+class NullModel:
+    """A model without weights: objects are what is brighter than the middle, and a decoded mask is the mask prompt.
+
+    Each pixel's answer depends on that pixel alone, so tiles must not matter at all.
+    """
+
+    def __init__(self, config: ModelConfig = NULL, iou: float = 0.9) -> None:
+        self.config, self.iou = config, iou
+
+    def encode(self, image):
+        logits = np.where(image.mean(axis=0) > 0.5, 10, -10).astype(np.float32)
+        grid = tuple(n // self.config.window.stride for n in logits.shape)
+        return ImageEmbedding(np.zeros((2, *grid), np.float32), np.stack([logits, logits]))
+
+    def decode(self, windows, point_coords, point_labels, mask_logits, has_mask):
+        logits = np.where(has_mask[:, None, None, None], 8 * mask_logits, -8).astype(np.float32)
+        return Decoded(logits, np.full((len(windows), 1), self.iou, np.float32))
+
+
+def discs(shape: tuple[int, int], places: Iterable[Disc]) -> np.ndarray:
+    """Return a label image with disc i of `places` labelled i + 1."""
+    y, x = np.indices(shape)
+    labels = np.zeros(shape, np.int32)
+    for number, (cy, cx, radius) in enumerate(places, start=1):
+        labels[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = number
+    return labels
+
+
+def scattered(shape: tuple[int, int], radii: tuple[int, int], n: int, rng: np.random.Generator, gap: int = 5):
+    """Return a label image of up to `n` discs, at least `gap` pixels apart, some of them cut by the border."""
+    labels, places = np.zeros(shape, np.int32), []
+    for _ in range(20 * n):
+        place = int(rng.integers(shape[0])), int(rng.integers(shape[1])), int(rng.integers(radii[0], radii[1] + 1))
+        if len(places) < n and not labels[discs(shape, [(*place[:2], place[2] + gap)]) > 0].any():
+            places.append(place)
+            labels = discs(shape, places)
+    return labels
+
+
+def picture(labels: np.ndarray) -> np.ndarray:
+    """Return the grey image (uint8) that shows the objects of a label image bright on dark."""
+    return np.where(labels > 0, 220, 30).astype(np.uint8)
+
+
+def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two label images hold the same objects, whatever their numbers."""
+    pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
+    one_to_one = len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    return a.shape == b.shape and one_to_one and bool(((a == 0) == (b == 0)).all())
+
+
+def point(number: int, *at: float) -> Prompt:
+    """Return a prompt that is one click at `at`."""
+    return Prompt(number, np.array([at], np.float32), np.array([1]))
+
+
+def rectangle(*sides: tuple[int, int]) -> Mask:
+    """Return the full mask with `sides` (start, stop) along each axis."""
+    return Mask(tuple(a for a, _ in sides), np.ones(tuple(b - a for a, b in sides), bool))
+
+
+def masks_of(masks: list[Mask], scores: Iterable[float] | None = None) -> Masks:
+    """Return `masks` numbered 0, 1, ... with the scores given, or all 1."""
+    n = len(masks)
+    marks = np.ones(n, np.float32) if scores is None else np.array(list(scores), np.float32)
+    return Masks(tuple(masks), np.arange(n), marks, np.ones(n, np.float32), np.zeros(n, bool))
+
+
+def in_image(mask: Mask, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a mask as a bool image of `shape`."""
+    image = np.zeros(shape, bool)
+    inside = mask.clipped(shape)
+    image[inside.region] = inside.pixels
+    return image

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from promptless.config import ModelConfig, WindowConfig, from_dict
+
+
+def test_a_configuration_survives_writing_and_reading(tmp_path, tiny_config):
+    tiny_config.write(tmp_path / "config.json")
+    assert ModelConfig.read(tmp_path / "config.json") == tiny_config
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"here says celsl, .*WindowConfig.*'cells'"):
+        from_dict(WindowConfig, {"celsl": 8}, "here")
+
+
+def test_a_nested_unknown_name_is_refused(tmp_path, tiny_config):
+    path = tmp_path / "config.json"
+    tiny_config.write(path)
+    content = json.loads(path.read_text())
+    content["window"]["celsl"] = 8
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="celsl"):
+        ModelConfig.read(path)
+
+
+def test_what_is_not_json_is_refused_with_its_name(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+        ModelConfig.read(path)
+
+
+def test_a_window_has_stride_times_cells_pixels():
+    assert WindowConfig(stride=4, cells=8).size == 32

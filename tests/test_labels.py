@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+from made_up import masks_of, rectangle
+
+from promptless.labels import largest_part, objects, paint
+from promptless.masks import Mask, Masks
+
+
+def test_no_objects_give_an_empty_label_image():
+    labels, kept = paint(Masks(), (6, 7))
+    assert (labels.shape, labels.dtype, labels.any(), len(kept)) == ((6, 7), np.int32, np.False_, 0)
+
+
+def test_the_better_object_keeps_what_two_share():
+    labels, kept = paint(masks_of([rectangle((0, 4), (0, 6)), rectangle((0, 4), (4, 10))], [0.5, 0.9]), (4, 12))
+    assert labels[0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 0, 0]
+    assert [m.area for m in kept] == [16, 24]
+
+
+def test_an_object_that_would_lose_more_than_half_is_a_double():
+    better, double, neighbour = rectangle((0, 4), (0, 8)), rectangle((0, 4), (1, 9)), rectangle((0, 4), (6, 12))
+    labels, kept = paint(masks_of([double, better, neighbour], [0.5, 0.9, 0.4]), (4, 12))
+    assert kept.ids.tolist() == [1, 2]
+    assert labels[0].tolist() == [1] * 8 + [2] * 4
+
+
+def test_objects_are_numbered_in_reading_order():
+    masks = [rectangle((5, 7), (0, 2)), rectangle((0, 2), (5, 7)), rectangle((0, 2), (1, 3))]
+    labels, kept = paint(masks_of(masks, [0.9, 0.8, 0.7]), (8, 8))
+    assert (labels[0, 1], labels[0, 5], labels[5, 0]) == (1, 2, 3)
+    assert kept.ids.tolist() == [2, 1, 0]
+
+
+def test_what_a_better_object_cuts_off_is_left_to_the_background():
+    labels, kept = paint(masks_of([rectangle((0, 9), (0, 3)), rectangle((5, 7), (0, 3))], [0.5, 0.9]), (9, 3))
+    assert labels[:, 0].tolist() == [1, 1, 1, 1, 1, 2, 2, 0, 0]
+    assert kept.masks[0].area == 15
+
+
+def test_an_object_beyond_the_border_is_cut_there():
+    labels, kept = paint(masks_of([rectangle((-2, 3), (6, 10))]), (8, 8))
+    assert labels.sum() == kept.masks[0].area == 6
+
+
+def test_only_the_largest_part_is_kept():
+    pixels = np.array([[1, 0, 1, 1], [1, 0, 1, 1]], bool)
+    assert largest_part(pixels).tolist() == [[False, False, True, True]] * 2
+
+
+def test_objects_of_a_label_image_come_by_label():
+    labels = np.zeros((6, 6), np.int32)
+    labels[1:3, 2:5], labels[4, 4] = 7, 2
+    found = objects(labels)
+    assert sorted(found) == [2, 7]
+    assert (found[7].start, found[7].area) == ((1, 2), 6)
+    assert isinstance(found[2], Mask)
