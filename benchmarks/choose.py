@@ -1,6 +1,6 @@
 """Choose a planar model's thresholds on dev: prints mSA and pooled AP at .5 for each setting.
 
-python benchmarks/choose.py --model NAME_OR_FOLDER [--foreground .5 .6] [--saddle .7 .8] [--smooth 1 2]
+python benchmarks/choose.py --model NAME_OR_FOLDER [--foreground .5 .6] [--saddles .75 .6,.75,.9] [--smooth 1 2]
 """
 
 from __future__ import annotations
@@ -12,28 +12,18 @@ from itertools import product
 
 import numpy as np
 
-from planar import GROUPS, samples
+from planar import GROUPS, embedded, samples
 from promptless import labels as label_images
 from promptless import load
 from promptless.config import ProposalConfig
-from promptless.data.sample import Sample
 from promptless.image import Image
 from promptless.masks import Masks
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.model import ImageEmbedding, Model
-from promptless.pipeline import View, encode
 from promptless.propose import propose
-from promptless.tiles import Tile
 from promptless.windows import decode
 
 SCORES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-
-
-def embedded(sample: Sample, model: Model) -> ImageEmbedding:
-    """Return the embedding of a whole image."""
-    image = Image(sample.pixels)
-    whole = tuple(slice(0, n) for n in image.shape)
-    return encode(View.of(image, model), Tile(whole, whole), model)
 
 
 def decoded(embedding: ImageEmbedding, model: Model, config: ProposalConfig) -> Masks:
@@ -43,8 +33,9 @@ def decoded(embedding: ImageEmbedding, model: Model, config: ProposalConfig) -> 
 
 def settings(arguments: argparse.Namespace, start: ProposalConfig) -> Iterator[ProposalConfig]:
     """Yield every combination that was asked for."""
-    for foreground, saddle, smooth in product(arguments.foreground, arguments.saddle, arguments.smooth):
-        yield replace(start, foreground=foreground, saddle=saddle, smooth=smooth)
+    readings = [tuple(float(v) for v in text.split(",")) for text in arguments.saddles]
+    for foreground, saddles, smooth in product(arguments.foreground, readings, arguments.smooth):
+        yield replace(start, foreground=foreground, saddles=saddles, smooth=smooth)
 
 
 def show(title: str, categories: list[str], matchings: list[Matching]) -> None:
@@ -63,13 +54,14 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nuclei")
-    for name, values in (("foreground", [0.5]), ("saddle", [0.8]), ("smooth", [1.5])):
-        parser.add_argument(f"--{name}", type=float, nargs="+", default=values)
+    parser.add_argument("--foreground", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--saddles", nargs="+", default=["0.6,0.75,0.9"])
+    parser.add_argument("--smooth", type=float, nargs="+", default=[1.5])
     arguments = parser.parse_args()
     model = load(arguments.model)
     dev = samples("dev")
     categories = [sample.category for sample in dev]
-    embeddings = [embedded(sample, model) for sample in dev]
+    embeddings = [embedded(Image(sample.pixels), model) for sample in dev]
     print("mSA, AP at .5 pooled, AP at .5 mean over images")
     for config in settings(arguments, model.config.proposals):
         found = [decoded(embedding, model, config) for embedding in embeddings]
@@ -78,7 +70,7 @@ def main() -> None:
                 label_images.paint(masks.take(masks.scores >= least), sample.labels.shape)[0]
                 for masks, sample in zip(found, dev, strict=True)
             ]
-            title = f"fg {config.foreground} saddle {config.saddle} smooth {config.smooth} score {least}"
+            title = f"fg {config.foreground} saddles {config.saddles} smooth {config.smooth} score {least}"
             show(title, categories, [match(s.labels, p) for s, p in zip(dev, labels, strict=True)])
 
 

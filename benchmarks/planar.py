@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from promptless import labels as label_images
-from promptless import load, segment
+from promptless import load, propose, segment
 from promptless.data.sample import Sample
 from promptless.data.sources import dsb2018
 from promptless.image import Image
@@ -36,10 +36,9 @@ from promptless.masks import Masks
 from promptless.metrics.bootstrap import interval
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.metrics.pixels import dice
-from promptless.model import Model
+from promptless.model import ImageEmbedding, Model
 from promptless.pipeline import View, encode
 from promptless.prompts import Prompts
-from promptless.propose import propose
 from promptless.tiles import Tile
 from promptless.windows import decode
 
@@ -79,18 +78,17 @@ def scored(sample: Sample, model: Model) -> Scored:
 
 def coarse_labels(image: Image, model: Model) -> np.ndarray:
     """Return the label image of the prompt generator's own masks, assembled as decoded masks are."""
-    prompts = proposals(image, model)[1]
-    masks = tuple(p.coarse for p in prompts.items if p.coarse is not None)
-    scores = np.array([p.score for p in prompts.items], np.float32)
-    ids = np.arange(len(masks))
-    return label_images.paint(Masks(masks, ids, scores, scores, np.zeros(len(masks), bool)), image.shape)[0]
+    config = model.config.proposals
+    found = label_images.objects(propose.coarse_labels(embedded(image, model).maps, config))
+    masks = tuple(mask for mask in found.values() if mask.area >= config.min_area)
+    ones = np.ones(len(masks), np.float32)
+    return label_images.paint(Masks(masks, np.arange(len(masks)), ones, ones, ones == 0), image.shape)[0]
 
 
-def proposals(image: Image, model: Model) -> tuple[np.ndarray, Prompts]:
-    """Return the embedding of a whole image and the prompts that the generator makes."""
+def embedded(image: Image, model: Model) -> ImageEmbedding:
+    """Return the embedding of a whole image."""
     whole = tuple(slice(0, n) for n in image.shape)
-    embedding = encode(View.of(image, model), Tile(whole, whole), model)
-    return embedding.features, propose(embedding.maps, model.config.proposals)
+    return encode(View.of(image, model), Tile(whole, whole), model)
 
 
 def accuracy(model: Model, split: str) -> None:
@@ -178,7 +176,8 @@ def fresh(model_name: str, image: Image) -> None:
 def per_object(model: Model) -> None:
     """Print the time per object with 100 and with 1,000 objects."""
     disc = np.hypot(*(np.indices((1024, 1024)) % 32 - 16)) < 9
-    features, prompts = proposals(Image(disc[None].astype(np.uint8) * 200), model)
+    features, maps = embedded(Image(disc[None].astype(np.uint8) * 200), model)
+    prompts = propose.propose(maps, model.config.proposals)
     rounds = -(-1000 // max(1, len(prompts)))
     items = (prompts.items * rounds)[:1000]
     if len(items) < 1000:
@@ -202,7 +201,7 @@ def whole_against_windows(model_name: str, image: Image, n: int = 20) -> None:
     from promptless.networks.sam import PromptDecoder
 
     model = load(model_name, runtime="torch")
-    features = proposals(image, model)[0]
+    features = embedded(image, model).features
     size = PromptableSize.from_dict(model.config.network)
     window, tokens = model.config.window, model.config.window.points + 2
     seconds = {}

@@ -57,9 +57,7 @@ def root(
 
 @app.command()
 def segment(
-    images: Annotated[
-        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER...")
-    ],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the outputs; made where it is missing.")],
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")

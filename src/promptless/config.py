@@ -43,7 +43,7 @@ class ProposalConfig:
 
     foreground: float = 0.5  # probability from which a pixel belongs to some object
     smooth: float = 1.5  # pixels: standard deviation of the Gaussian over the interior distance
-    saddle: float = 0.8  # two peaks are one object where the pass between them has this share of the lower one
+    saddles: tuple[float, ...] = (0.6, 0.75, 0.9)  # readings: peaks are one object from this pass-to-peak ratio on
     min_area: int = 12  # pixels
     negatives: int = 3
 

@@ -21,7 +21,7 @@ def paint(masks: Masks, shape: Shape) -> tuple[NDArray[np.int32], Masks]:
     hold just the pixels they were given, in reading order of where they begin, so that the object at
     position i has label i + 1.
     """
-    order = np.lexsort((*reversed(np.array([m.start for m in masks]).reshape(len(masks), -1).T), -masks.scores))
+    order = np.lexsort((*reversed(np.array([m.start for m in masks]).reshape(len(masks), len(shape)).T), -masks.scores))
     canvas = np.zeros(shape, np.int32)
     kept = []
     for i in order:

@@ -17,39 +17,60 @@ NEIGHBOUR_PX = 3  # objects whose boxes come this close are neighbours
 
 
 def propose(maps: Array, config: ProposalConfig) -> Prompts:
-    """Return a prompt for every object that the generator sees.
+    """Return a prompt for every object that the generator sees, in every reading of where objects end.
 
     `maps` (2, *spatial) are logits: foreground, and interior distance (1 in the middle of an object, 0 at
     its border). Each prompt has a point inside, points in its neighbours and in the background near it
-    labelled 0, its box, and its coarse mask.
+    labelled 0, its box, and its coarse mask. Where peaks may be one object or several, both are asked
+    for: the decoder's predicted IoU decides.
     """
     foreground, interior = sigmoid(maps)
-    found = label_images.objects(coarse_labels(foreground, interior, config))
-    masks = {i: mask for i, mask in found.items() if mask.area >= config.min_area}
-    centres = {i: peak(mask, interior) for i, mask in masks.items()}
-    prompts = [
-        prompt(i, mask, centres, negatives, foreground)
-        for (i, mask), negatives in zip(masks.items(), neighbours(masks, config.negatives - 1), strict=True)
-    ]
+    basins, height = basins_of(foreground, interior, config)
+    prompts: list[Prompt] = []
+    asked: set[tuple[int, ...]] = set()
+    for saddle in config.saddles:
+        owner = merged(basins, height, saddle)
+        members = {number: tuple(np.flatnonzero(owner == number).tolist()) for number in np.unique(owner[1:])}
+        new = {number for number, group in members.items() if group not in asked}
+        prompts += reading(owner[basins], new, foreground, height, config, first=len(prompts) + 1)
+        asked.update(members.values())
     return Prompts(foreground.shape, tuple(prompts))
 
 
-def coarse_labels(foreground: Array, interior: Array, config: ProposalConfig) -> NDArray[np.int32]:
-    """Return a label image: the foreground, split between the middles of objects.
+def reading(
+    labels: NDArray[np.int32], wanted: set[int], foreground: Array, height: Array, config: ProposalConfig, first: int
+) -> list[Prompt]:
+    """Return a prompt, numbered from `first` on, for each `wanted` object of one label image."""
+    masks = {i: mask for i, mask in label_images.objects(labels).items() if mask.area >= config.min_area}
+    centres = {i: peak(mask, height) for i, mask in masks.items()}
+    near = dict(zip(masks, neighbours(masks, config.negatives - 1), strict=True))
+    return [
+        prompt(number, masks[i], centres[i], [centres[other] for other in near[i]], foreground)
+        for number, i in enumerate(sorted(wanted & masks.keys()), start=first)
+    ]
 
-    Every local peak of the smoothed interior distance begins a basin; basins whose pass is hardly lower
-    than the lower of their peaks are merged, the highest pass first.
-    """
+
+def basins_of(foreground: Array, interior: Array, config: ProposalConfig) -> tuple[NDArray[np.int64], Array]:
+    """Return the foreground cut into one basin per local peak of the smoothed interior distance, and that map."""
     height = ndimage.gaussian_filter(interior, config.smooth)
     inside = foreground > config.foreground
     peaks = (ndimage.maximum_filter(height, 3) == height) & inside
     seeds, _ = ndimage.label(peaks, np.ones((3,) * height.ndim))
-    basins = np.asarray(watershed(-height, seeds, mask=inside), np.int64)
-    return merged(basins, height, config.saddle)
+    return np.asarray(watershed(-height, seeds, mask=inside), np.int64), height
+
+
+def coarse_labels(maps: Array, config: ProposalConfig) -> NDArray[np.int32]:
+    """Return the generator's own label image, in the middle one of its readings."""
+    foreground, interior = sigmoid(maps)
+    basins, height = basins_of(foreground, interior, config)
+    return merged(basins, height, sorted(config.saddles)[len(config.saddles) // 2])[basins]
 
 
 def merged(basins: NDArray[np.int64], height: Array, saddle: float) -> NDArray[np.int32]:
-    """Return `basins` with those joined whose pass reaches `saddle` times the lower of their peaks."""
+    """Return for each basin the one it is merged into: those whose pass reaches `saddle` times the lower peak.
+
+    The highest pass comes first, and the higher peak takes the lower one in.
+    """
     n = int(basins.max()) + 1
     peak_of = np.asarray(ndimage.maximum(height, basins, np.arange(n)))
     parent = list(range(n))
@@ -65,7 +86,7 @@ def merged(basins: NDArray[np.int64], height: Array, saddle: float) -> NDArray[n
         higher, lower = sorted((root(int(pairs[i, 0])), root(int(pairs[i, 1]))), key=lambda r: -peak_of[r])
         if heights[i] >= saddle * peak_of[lower]:
             parent[lower] = higher
-    return np.array([root(i) for i in range(n)], np.int32)[basins]
+    return np.array([root(i) for i in range(n)], np.int32)
 
 
 def passes(basins: NDArray[np.int64], height: Array) -> tuple[NDArray[np.int64], Array]:
@@ -84,9 +105,9 @@ def passes(basins: NDArray[np.int64], height: Array) -> tuple[NDArray[np.int64],
     return pairs, highest
 
 
-def peak(mask: Mask, interior: Array) -> tuple[int, ...]:
-    """Return the object's pixel (in the image) where `interior` is largest."""
-    values = np.where(mask.pixels, interior[mask.region], -1)
+def peak(mask: Mask, height: Array) -> tuple[int, ...]:
+    """Return the object's pixel (in the image) where `height` is largest."""
+    values = np.where(mask.pixels, height[mask.region], -1)
     at = np.unravel_index(values.argmax(), values.shape)
     return tuple(int(a) + s for a, s in zip(at, mask.start, strict=True))
 
@@ -108,11 +129,11 @@ def neighbours(masks: dict[int, Mask], n: int) -> list[list[int]]:
 
 
 def prompt(
-    number: int, mask: Mask, centres: dict[int, tuple[int, ...]], negatives: list[int], foreground: Array
+    number: int, mask: Mask, centre: tuple[int, ...], others: list[tuple[int, ...]], foreground: Array
 ) -> Prompt:
-    """Return the prompt for one object, with a negative point in each of `negatives` and one in the background."""
+    """Return the prompt for one object, with negative points in `others` and in the background."""
     outside = background_point(mask, foreground)
-    points = [centres[number], *(centres[i] for i in negatives), *([] if outside is None else [outside])]
+    points = [centre, *others, *([] if outside is None else [outside])]
     return Prompt(
         number,
         np.array(points, np.float32),

@@ -22,7 +22,7 @@ MULTIMASK_EVERY = 6
 class DecoderTask:
     """Cross-entropy and Dice per window, and the squared error of the predicted IoU.
 
-    Half the prompts are the generator's own, as `propose` makes them, false alarms included (they teach
+    Two prompts in three are the generator's own, as `propose` makes them, false alarms included (they teach
     the predicted IoU what to reject); the others are a user's.
     """
 
@@ -65,7 +65,7 @@ class DecoderTask:
             ]
         own = automatic(maps, labels, self.proposals)
         own = [own[i] for i in rng.permutation(len(own))[: self.per_image]]
-        asked = by_user(labels, max(self.per_image // 2, self.per_image - len(own)), rng)
+        asked = by_user(labels, max(self.per_image // 3, self.per_image - len(own)), rng)
         own = own[: self.per_image - len(asked)]
         return own + asked
 

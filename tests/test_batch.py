@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_up import NullModel
+from PIL import Image as PillowImage
+
+from promptless.batch import jobs, segment_all
+from promptless.registry import sha256
+
+
+@pytest.fixture
+def folder(tmp_path, blobs):
+    """A folder with two images and, between them, a file that is none."""
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "c.png"):
+        PillowImage.fromarray(blobs[0]).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "b.png").write_text("not an image")
+    return tmp_path / "in"
+
+
+def run(folder, out, **options):
+    return list(segment_all(jobs([folder]), NullModel(), out, **options))
+
+
+def test_names_come_from_stems(tmp_path):
+    assert [j.name for j in jobs([tmp_path / "a.png", tmp_path / "b.tif"])] == ["a", "b"]
+
+
+def test_the_suffix_joins_the_name_where_stems_coincide(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "a.tif", tmp_path / "x" / "a.tif"]
+    assert [j.name for j in jobs(paths)] == ["a_png", "a_tif", "a_tif_2"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x", "y", "z"]), st.sampled_from(["a.png", "a.tif", "a_png_2.tif", "a_png.tif"]))))
+def test_no_two_images_share_a_name(parts):
+    todo = jobs([Path(folder) / name for folder, name in parts])
+    assert len({job.name for job in todo}) == len({job.source for job in todo}) == len(set(parts))
+
+
+def test_an_image_that_fails_does_not_stop_the_others(folder, tmp_path):
+    outcomes = run(folder, tmp_path / "out")
+    assert [(o.job.name, o.state, o.n_objects) for o in outcomes] == [
+        ("a", "done", 9),
+        ("b", "failed", 0),
+        ("c", "done", 9),
+    ]
+    assert "b.png" in outcomes[1].message
+    assert not list((tmp_path / "out").glob("b*"))
+
+
+def test_what_is_there_is_skipped_unless_overwriting(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    assert [o.state for o in run(folder, tmp_path / "out")] == ["skipped", "failed", "skipped"]
+    assert [o.state for o in run(folder, tmp_path / "out", overwrite=True)] == ["done", "failed", "done"]
+
+
+def test_an_image_whose_manifest_is_missing_is_done_again(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    (tmp_path / "out" / "c_manifest.json").unlink()
+    assert [o.state for o in run(folder, tmp_path / "out")] == ["skipped", "failed", "done"]
+
+
+def test_the_manifest_names_the_input_by_hash(folder, tmp_path):
+    run(folder, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "a_manifest.json").read_text())
+    assert manifest["input"] == {"name": "a.png", "sha256": sha256(folder / "a.png")}
+
+
+def test_running_out_of_memory_fails_one_image(folder, tmp_path):
+    class Greedy(NullModel):
+        def encode(self, image):
+            raise MemoryError
+
+    states = list(segment_all(jobs([folder / "a.png"]), Greedy(), tmp_path / "out"))
+    assert [(o.state, o.message) for o in states] == [("failed", "MemoryError: out of memory")]
+
+
+def test_progress_counts_images_and_the_tiles_in_them(folder, tmp_path):
+    told = []
+    run(folder, tmp_path / "out", tile=32, halo=0, progress=lambda done, name: told.append((done, name)))
+    assert told[0] == (0, "a.png")
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert any(0 < done < 1 for done, _ in told)
+    assert told[-1] == (3, "c.png")
+
+
+def test_the_outputs_of_an_earlier_run_are_not_taken_for_images(folder):
+    run(folder, folder)
+    assert [j.name for j in jobs([folder])] == ["a", "b", "c"]

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from made_up import NullModel
+from PIL import Image as PillowImage
+
+from promptless.image import Image
+from promptless.io import outputs
+from promptless.pipeline import segment
+from promptless.prompts import Prompts
+
+KINDS = ["labels", "objects", "prompts", "geojson", "overlay", "manifest"]
+
+
+@pytest.fixture
+def result(blobs):
+    return segment(blobs[0], NullModel())
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_every_output_is_written(result, tmp_path):
+    paths = outputs.save(result, tmp_path, "slide.1")
+    assert list(paths) == KINDS
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "slide.1.geojson",
+        "slide.1_labels.tif",
+        "slide.1_manifest.json",
+        "slide.1_objects.csv",
+        "slide.1_overlay.png",
+        "slide.1_prompts.json",
+    ]
+
+
+def test_the_label_image_is_uint16_and_zlib(result, tmp_path):
+    path = outputs.save(result, tmp_path, "a")["labels"]
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        assert (page.dtype, page.compression.name) == (np.uint16, "ADOBE_DEFLATE")
+        assert np.array_equal(page.asarray(), result.labels)
+
+
+def test_more_objects_than_uint16_holds_are_written_as_uint32(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "LARGEST_UINT16", 5)
+    path = outputs.save(result, tmp_path, "a")["labels"]
+    assert tifffile.imread(path).dtype == np.uint32
+    assert np.array_equal(tifffile.imread(path), result.labels)
+
+
+def test_the_pixel_size_is_in_the_label_image(blobs, tmp_path):
+    result = segment(Image(blobs[0][None], (0.5, 0.4)), NullModel())
+    path = outputs.save(result, tmp_path, "a")["labels"]
+    with tifffile.TiffFile(path) as file:
+        tags = file.pages.first.tags
+        per_cm = [n / d for n, d in (tags[name].value for name in ("YResolution", "XResolution"))]
+        assert per_cm == pytest.approx([20_000, 25_000])
+        assert tags["ResolutionUnit"].value == 3
+
+
+def test_the_table_has_a_row_per_object(result, tmp_path):
+    header, *body = rows(outputs.save(result, tmp_path, "a")["objects"])
+    assert {"label", "area", "bbox-0", "centroid-0", "mean_intensity-0", "score", "stability", "tile_border"} <= set(header)
+    assert [row[header.index("label")] for row in body] == [str(i) for i in range(1, 10)]
+    assert [float(row[header.index("area")]) for row in body] == np.bincount(result.labels.ravel())[1:].tolist()
+    assert not [name for name in header if "um" in name]
+
+
+def test_the_table_is_in_micrometres_too_when_the_pixel_size_is_known(blobs, tmp_path):
+    result = segment(blobs[0], NullModel(), mpp=0.5)
+    header, *body = rows(outputs.save(result, tmp_path, "a")["objects"])
+    area, physical = (header.index(name) for name in ("area", "area_um2"))
+    assert all(float(row[physical]) == pytest.approx(float(row[area]) / 4) for row in body)
+    assert {"perimeter_um", "equivalent_diameter_um", "centroid_um-0"} <= set(header)
+
+
+def test_the_prompts_can_be_read_back(result, tmp_path):
+    loaded = Prompts.load(outputs.save(result, tmp_path, "a")["prompts"])
+    assert [p.id for p in loaded.items] == list(range(1, 10))
+    assert all(np.array_equal(a.coarse.pixels, b.coarse.pixels) for a, b in zip(loaded.items, result.prompts.items, strict=True))
+
+
+def test_the_other_files_are_what_they_say(result, tmp_path):
+    paths = outputs.save(result, tmp_path, "a")
+    assert len(json.loads(paths["geojson"].read_text())["features"]) == 9
+    assert json.loads(paths["manifest"].read_text()) == result.manifest
+    with PillowImage.open(paths["overlay"]) as picture:
+        assert picture.mode == "RGB"
+
+
+def test_no_objects_give_a_header_and_an_empty_label_image(tmp_path, result):
+    empty = segment(np.zeros((20, 30), np.uint8), NullModel())
+    paths = outputs.save(empty, tmp_path, "a")
+    assert rows(paths["objects"]) == [rows(outputs.save(result, tmp_path, "b")["objects"])[0]]
+    assert not tifffile.imread(paths["labels"]).any()
+    assert len(Prompts.load(paths["prompts"])) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_writer_that_fails_leaves_no_part_of_its_file_and_no_manifest(result, tmp_path, monkeypatch, kind):
+    def half(segmentation, path):
+        path.write_bytes(b"half")
+        raise OSError("the disk is full")
+
+    monkeypatch.setitem(outputs.WRITERS, kind, (outputs.WRITERS[kind][0], half))
+    with pytest.raises(OSError, match="disk is full"):
+        outputs.save(result, tmp_path, "a")
+    written = KINDS[: KINDS.index(kind)]
+    assert {p for p in tmp_path.iterdir()} == {outputs.paths(tmp_path, "a")[k] for k in written}
+
+
+def test_saving_the_same_twice_gives_the_same_bytes(result, tmp_path):
+    one, other = (outputs.save(result, tmp_path / name, "a") for name in ("x", "y"))
+    assert all(one[kind].read_bytes() == other[kind].read_bytes() for kind in KINDS)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_up import NULL, NullModel, discs, picture, same_partition
+from PIL import Image as PillowImage
+
+from promptless.config import Kind
+from promptless.image import Image
+from promptless.pipeline import segment
+
+
+def test_made_up_discs_are_found_exactly(blobs, null_model):
+    image, labels = blobs
+    result = segment(image, null_model)
+    assert np.array_equal(result.labels, labels)
+    assert result.labels.dtype == np.int32
+    assert result.n_objects == labels.max()
+
+
+def test_labels_masks_prompts_and_table_speak_of_the_same_objects(blobs, null_model):
+    image, labels = blobs
+    result = segment(image, null_model)
+    numbers = list(range(1, labels.max() + 1))
+    assert [p.id for p in result.prompts.items] == result.masks.ids.tolist() == numbers
+    assert result.objects["label"].tolist() == numbers
+    for mask, prompt in zip(result.masks, result.prompts.items, strict=True):
+        assert np.array_equal(result.labels[mask.region] == prompt.id, mask.pixels)
+        assert result.labels[tuple(prompt.points[0].astype(int))] == prompt.id
+    assert result.prompts.shape == labels.shape
+
+
+def test_tiles_give_the_prompts_of_the_whole(blobs, null_model):
+    image, _ = blobs
+    whole, tiled = segment(image, null_model), segment(image, null_model, tile=16, halo=32)
+    assert tiled.manifest["tiles"] > whole.manifest["tiles"] == 1
+    assert [p.box.tolist() for p in tiled.prompts.items] == [p.box.tolist() for p in whole.prompts.items]
+
+
+def test_large_objects_are_the_same_in_tiles(null_model):
+    labels = discs((150, 150), [(40, 44, 19), (100, 98, 22)])  # boxes of 39 and 45 pixels: pooled windows
+    whole = segment(picture(labels), null_model)
+    tiled = segment(picture(labels), null_model, tile=16, halo=64)
+    assert tiled.manifest["tiles"] > 1
+    assert np.array_equal(whole.labels, tiled.labels)
+    assert whole.n_objects == 2
+
+
+@pytest.mark.parametrize("runtimes", [("onnx", "onnx"), ("onnx", "torch")])
+def test_an_image_without_objects_gives_empty_results(runtimes, tiny_folder):
+    from promptless.registry import load
+
+    result = segment(np.zeros((50, 60), np.uint8), load(tiny_folder, runtime=runtimes[1], threads=1))
+    assert (result.n_objects, result.labels.any(), result.objects.n_objects) == (0, np.False_, 0)
+    assert result.labels.shape == (50, 60)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 5), (33, 70)])
+def test_images_of_any_size_are_segmented(shape, null_model, tiny_folder, rng):
+    image = rng.integers(0, 255, shape, np.uint8)
+    assert segment(image, null_model).labels.shape == shape
+    assert segment(image, tiny_folder).labels.shape == shape
+
+
+def test_a_true_false_image_is_segmented(blobs, null_model):
+    _, labels = blobs
+    assert np.array_equal(segment(labels > 0, null_model).labels, labels)
+
+
+def test_inverted_axes_give_inverted_labels(blobs, null_model):
+    image, labels = blobs
+    assert same_partition(segment(image.T, null_model).labels, labels.T)
+
+
+def test_objects_below_the_score_are_left_out(blobs):
+    image, labels = blobs
+    unsure = NullModel(iou=0.4)
+    assert segment(image, unsure).n_objects == 0
+    assert segment(image, unsure, min_score=0.3).n_objects == labels.max()
+    assert segment(image, unsure, min_score=0.3).objects["score"].tolist() == pytest.approx([0.4] * labels.max())
+
+
+def test_one_channel_can_be_chosen(blobs, null_model):
+    image, labels = blobs
+    both = Image(np.stack([np.zeros_like(image), image]))
+    assert np.array_equal(segment(both, null_model, channel=1).labels, labels)
+    assert segment(both, null_model, channel=0).n_objects == 0
+    with pytest.raises(ValueError, match="channel 2"):
+        segment(both, null_model, channel=2)
+
+
+def test_two_channels_without_a_choice_are_refused(blobs, null_model):
+    image, _ = blobs
+    with pytest.raises(ValueError, match=r"2 channels; choose one with channel=0 \.\.\. 1"):
+        segment(Image(np.stack([image, image])), null_model)
+
+
+def test_an_image_of_known_pixel_size_is_brought_to_the_models(null_model):
+    labels = discs((120, 120), [(40, 40, 24), (85, 80, 20)])
+    result = segment(picture(labels), null_model, mpp=0.25)
+    assert result.manifest["image"]["zoom"] == 0.5
+    assert result.labels.shape == labels.shape
+    found = result.labels
+    assert result.n_objects == 2
+    for number in (1, 2):
+        both, either = (found == number) & (labels == number), (found == number) | (labels == number)
+        assert both.sum() / either.sum() > 0.93
+
+
+def test_the_size_given_overrides_the_images(blobs, null_model):
+    image, labels = blobs
+    result = segment(Image(image[None], (0.25, 0.25)), null_model, mpp=0.5)
+    assert np.array_equal(result.labels, labels)
+    assert result.image.spacing == (0.5, 0.5)
+
+
+def test_a_pixel_size_far_from_the_models_is_refused(blobs, null_model):
+    image, _ = blobs
+    with pytest.raises(ValueError, match=r"pixel of 50 um is 100 times.*mpp"):
+        segment(image, null_model, mpp=50)
+
+
+def test_a_volume_is_refused_by_a_planar_model(null_model):
+    with pytest.raises(ValueError, match=r"'null' is for 2 axes \(yx\), but the image has 3"):
+        segment(Image(np.zeros((1, 8, 9, 10))), null_model)
+
+
+def test_progress_is_told_of_every_tile(blobs, null_model):
+    image, _ = blobs
+    told = []
+    result = segment(image, null_model, tile=32, halo=0, progress=lambda done, total: told.append((done, total)))
+    assert told == [(i + 1, result.manifest["tiles"]) for i in range(result.manifest["tiles"])]
+    assert len(told) > 1
+
+
+def test_the_manifest_says_how_it_was_made(blobs, null_model):
+    image, _ = blobs
+    manifest = segment(image, null_model, min_score=0.25, tile=48, halo=16).manifest
+    assert manifest == json.loads(json.dumps(manifest))
+    assert manifest["arguments"] == {"channel": None, "mpp": None, "min_score": 0.25, "tile": 48, "halo": 16}
+    assert manifest["model"]["name"] == "null"
+    assert manifest["image"]["shape"] == [1, 80, 112]
+    assert set(manifest["seconds"]) == {"read", "encode", "propose", "decode", "assemble", "stitch"}
+    assert {"promptless", "numpy", "onnxruntime"} <= set(manifest["versions"])
+
+
+def test_a_file_and_its_array_give_the_same(blobs, null_model, tmp_path):
+    image, labels = blobs
+    PillowImage.fromarray(image).save(tmp_path / "blobs.png")
+    assert np.array_equal(segment(tmp_path / "blobs.png", null_model).labels, labels)
+    assert np.array_equal(segment(str(tmp_path / "blobs.png"), null_model).labels, labels)
+
+
+def test_a_model_may_be_named_by_its_folder(blobs, tiny_folder):
+    image, labels = blobs
+    result = segment(image, tiny_folder)
+    assert np.mean((result.labels > 0) == (labels > 0)) > 0.95
+    assert result.manifest["model"]["name"] == "tiny"
+
+
+def test_both_runtimes_give_the_same_label_image(blobs, tiny_folder):
+    from promptless.registry import load
+
+    image, labels = blobs
+    onnx, torch = (segment(image, load(tiny_folder, runtime=name, threads=1)) for name in ("onnx", "torch"))
+    assert onnx.n_objects >= labels.max() - 1
+    assert np.array_equal(onnx.labels, torch.labels)
+    assert onnx.masks.scores == pytest.approx(torch.masks.scores, abs=1e-3)
+
+
+def test_no_answer_depends_on_other_kinds_of_configuration(blobs):
+    image, labels = blobs
+    other = replace(NULL, kind=Kind(pixel_size=2.0), align=1, pad=4)
+    assert np.array_equal(segment(image, NullModel(other)).labels, labels)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from promptless.registry import find, load, model_hash, names, sha256, verify
+
+
+@pytest.fixture
+def copy(tiny_folder, tmp_path):
+    return shutil.copytree(tiny_folder, tmp_path / "copy")
+
+
+def test_a_folder_is_loaded_with_onnx_unless_told_otherwise(tiny_folder):
+    assert type(load(tiny_folder, threads=1)).__name__ == "OnnxModel"
+    assert type(load(str(tiny_folder), runtime="torch", threads=1)).__name__ == "TorchModel"
+
+
+def test_a_folder_without_onnx_is_loaded_with_torch(copy, tiny_config):
+    from promptless.config import ModelConfig
+
+    config = ModelConfig.read(copy / "config.json")
+    for name in ("encode.onnx", "decode.onnx"):
+        (copy / name).unlink()
+    replace(config, files={"model.safetensors": config.files["model.safetensors"]}).write(copy / "config.json")
+    model = load(copy, threads=1)
+    assert type(model).__name__ == "TorchModel"
+    assert model.encode(np.zeros((3, 8, 8), np.float32)).maps.shape == (2, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["encode.onnx", "decode.onnx", "model.safetensors"])
+def test_a_changed_file_is_refused(copy, name):
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} is not the file that config.json names"):
+        load(copy)
+
+
+def test_a_missing_file_is_refused(copy):
+    (copy / "decode.onnx").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks decode\.onnx"):
+        load(copy)
+
+
+def test_an_unknown_model_lists_the_known_names():
+    with pytest.raises(FileNotFoundError, match=r"no model 'nucleii'.*ships \((none|.*nuclei.*)\)"):
+        find("nucleii")
+
+
+def test_an_unknown_runtime_lists_the_known_ones(tiny_folder):
+    with pytest.raises(ValueError, match="'jax'; use onnx or torch"):
+        load(tiny_folder, runtime="jax")
+
+
+def test_names_are_found_in_the_package():
+    assert names() == sorted(names())
+    assert all(find(name).name == name for name in names())
+
+
+def test_the_hash_of_a_file_is_its_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"promptless")
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"promptless").hexdigest()
+
+
+def test_the_model_hash_depends_on_every_file_and_not_on_their_order(tiny_config):
+    files = {"a": "1", "b": "2"}
+    one, other = replace(tiny_config, files=files), replace(tiny_config, files={"b": "2", "a": "1"})
+    assert model_hash(one) == model_hash(other) != model_hash(replace(tiny_config, files={"a": "1", "b": "3"}))
+
+
+def test_a_model_without_files_passes(tmp_path, tiny_config):
+    verify(tmp_path, replace(tiny_config, files={}))
+    with pytest.raises(FileNotFoundError):
+        verify(tmp_path, replace(tiny_config, files={"x": "0"}))
