@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from made_up import NullModel, discs, picture, scattered
 
+from made_up import NullModel, discs, picture, scattered
 from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig
 from promptless.export import export
 from promptless.networks.promptable import Promptable, PromptableSize

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig
+from promptless.config import ModelConfig, ProposalConfig, WindowConfig
 from promptless.masks import Mask, Masks
 from promptless.model import Decoded, ImageEmbedding
 from promptless.prompts import Prompt

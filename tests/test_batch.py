@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import NullModel
 from PIL import Image as PillowImage
 
+from made_up import NullModel
 from promptless.batch import jobs, segment_all
 from promptless.registry import sha256
 
@@ -36,7 +36,11 @@ def test_the_suffix_joins_the_name_where_stems_coincide(tmp_path):
     assert [j.name for j in jobs(paths)] == ["a_png", "a_tif", "a_tif_2"]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["x", "y", "z"]), st.sampled_from(["a.png", "a.tif", "a_png_2.tif", "a_png.tif"]))))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["x", "y", "z"]), st.sampled_from(["a.png", "a.tif", "a_png_2.tif", "a_png.tif"]))
+    )
+)
 def test_no_two_images_share_a_name(parts):
     todo = jobs([Path(folder) / name for folder, name in parts])
     assert len({job.name for job in todo}) == len({job.source for job in todo}) == len(set(parts))

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import shapely
-from made_up import NullModel, masks_of
 from skimage.draw import polygon2mask
 
+from made_up import NullModel
 from promptless.io.geojson import outline, write
 from promptless.masks import Mask
 from promptless.pipeline import segment
@@ -80,4 +80,3 @@ def test_features_have_what_qupath_reads(blobs, tmp_path):
 def test_no_objects_give_an_empty_collection(tmp_path):
     write(segment(np.zeros((9, 9), np.uint8), NullModel()), tmp_path / "a.geojson")
     assert json.loads((tmp_path / "a.geojson").read_text()) == {"type": "FeatureCollection", "features": []}
-    assert len(masks_of([])) == 0

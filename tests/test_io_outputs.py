@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from made_up import NullModel
 from PIL import Image as PillowImage
 
+from made_up import NullModel
 from promptless.image import Image
 from promptless.io import outputs
 from promptless.pipeline import segment
@@ -67,7 +67,9 @@ def test_the_pixel_size_is_in_the_label_image(blobs, tmp_path):
 
 def test_the_table_has_a_row_per_object(result, tmp_path):
     header, *body = rows(outputs.save(result, tmp_path, "a")["objects"])
-    assert {"label", "area", "bbox-0", "centroid-0", "mean_intensity-0", "score", "stability", "tile_border"} <= set(header)
+    assert {"label", "area", "bbox-0", "centroid-0", "mean_intensity-0", "score", "stability", "tile_border"} <= set(
+        header
+    )
     assert [row[header.index("label")] for row in body] == [str(i) for i in range(1, 10)]
     assert [float(row[header.index("area")]) for row in body] == np.bincount(result.labels.ravel())[1:].tolist()
     assert not [name for name in header if "um" in name]
@@ -84,7 +86,10 @@ def test_the_table_is_in_micrometres_too_when_the_pixel_size_is_known(blobs, tmp
 def test_the_prompts_can_be_read_back(result, tmp_path):
     loaded = Prompts.load(outputs.save(result, tmp_path, "a")["prompts"])
     assert [p.id for p in loaded.items] == list(range(1, 10))
-    assert all(np.array_equal(a.coarse.pixels, b.coarse.pixels) for a, b in zip(loaded.items, result.prompts.items, strict=True))
+    assert all(
+        np.array_equal(a.coarse.pixels, b.coarse.pixels)
+        for a, b in zip(loaded.items, result.prompts.items, strict=True)
+    )
 
 
 def test_the_other_files_are_what_they_say(result, tmp_path):
@@ -113,7 +118,7 @@ def test_a_writer_that_fails_leaves_no_part_of_its_file_and_no_manifest(result, 
     with pytest.raises(OSError, match="disk is full"):
         outputs.save(result, tmp_path, "a")
     written = KINDS[: KINDS.index(kind)]
-    assert {p for p in tmp_path.iterdir()} == {outputs.paths(tmp_path, "a")[k] for k in written}
+    assert set(tmp_path.iterdir()) == {outputs.paths(tmp_path, "a")[k] for k in written}
 
 
 def test_saving_the_same_twice_gives_the_same_bytes(result, tmp_path):

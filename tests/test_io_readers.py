@@ -120,9 +120,16 @@ def test_an_ome_tiff_knows_its_pixel_size(grey, tmp_path, unit, factor):
     assert np.array_equal(image.data, grey[None])
 
 
-@pytest.mark.parametrize("unit", ["um", "micron", "\\u00B5m", "µm"])
+@pytest.mark.parametrize("unit", ["um", "micron", "\\u00B5m"])
 def test_imagej_says_the_pixel_size_as_a_resolution_with_a_unit(grey, tmp_path, unit):
     tifffile.imwrite(tmp_path / "a.tif", grey, imagej=True, resolution=(4, 2), metadata={"unit": unit})
+    assert read(tmp_path / "a.tif").spacing == pytest.approx((0.5, 0.25))
+
+
+@pytest.mark.parametrize("unit", [b"\xb5m ", b"\xc2\xb5m"])
+def test_imagej_may_write_the_micro_sign_itself(grey, tmp_path, unit):
+    tifffile.imwrite(tmp_path / "a.tif", grey, imagej=True, resolution=(4, 2), metadata={"unit": "zzz"})
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes().replace(b"unit=zzz", b"unit=" + unit))
     assert read(tmp_path / "a.tif").spacing == pytest.approx((0.5, 0.25))
 
 
@@ -167,13 +174,21 @@ WRITERS = {
     "a.jpg": lambda path, array: saved(array, path, quality=90),
     "a.bmp": lambda path, array: saved(array, path),
     "a.webp": lambda path, array: saved(array, path, lossless=True),
-    "plain.tif": lambda path, array: tifffile.imwrite(path, array),
+    "plain.tif": tifffile.imwrite,
     "zlib.tif": lambda path, array: tifffile.imwrite(path, array, compression="zlib", rowsperstrip=8),
     "lzw.tif": lambda path, array: tifffile.imwrite(path, array, compression="lzw", rowsperstrip=8),
     "jpeg.tif": lambda path, array: tifffile.imwrite(path, array, compression="jpeg", tile=(16, 16)),
     "imagej.tif": lambda path, array: tifffile.imwrite(path, array, imagej=True),
-    "a.ome.tif": lambda path, array: tifffile.imwrite(path, array),
+    "a.ome.tif": tifffile.imwrite,
 }
+
+
+def pixels_or_reason(path):
+    """Return what is read from a file, and why it is not."""
+    try:
+        return read(path).data, ""
+    except UnreadableImageError as error:
+        return None, str(error)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -184,13 +199,9 @@ def test_a_file_cut_short_is_refused_or_read_right(name, kept, tmp_path, rng):
     WRITERS[name](tmp_path / name, array)
     whole, content = read(tmp_path / name).data, (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else kept])
-    try:
-        cut = read(tmp_path / name).data
-    except UnreadableImageError as error:
-        assert name in str(error)
-        assert "\n" not in str(error)
-    else:
-        assert np.array_equal(cut, whole)
+    pixels, reason = pixels_or_reason(tmp_path / name)
+    assert np.array_equal(pixels, whole) or name in reason
+    assert "\n" not in reason
 
 
 @pytest.mark.parametrize("name", ["zlib.tif", "lzw.tif", "jpeg.tif", "a.png"])

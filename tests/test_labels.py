@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from made_up import masks_of, rectangle
 
+from made_up import masks_of, rectangle
 from promptless.labels import largest_part, objects, paint
 from promptless.masks import Mask, Masks
 
@@ -41,6 +41,11 @@ def test_what_a_better_object_cuts_off_is_left_to_the_background():
 def test_an_object_beyond_the_border_is_cut_there():
     labels, kept = paint(masks_of([rectangle((-2, 3), (6, 10))]), (8, 8))
     assert labels.sum() == kept.masks[0].area == 6
+
+
+def test_equal_scores_and_starts_do_not_let_the_order_decide():
+    wide, tall = rectangle((0, 3), (0, 6)), rectangle((0, 6), (0, 3))
+    assert np.array_equal(paint(masks_of([wide, tall]), (8, 8))[0], paint(masks_of([tall, wide]), (8, 8))[0])
 
 
 def test_only_the_largest_part_is_kept():

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_up import in_image, masks_of, rectangle
 
+from made_up import in_image, masks_of, rectangle
 from promptless.masks import Mask, Masks, decode_rle, encode_rle
 
 
@@ -45,7 +45,7 @@ def test_run_lengths_are_those_of_coco():
 
 
 def test_run_lengths_that_do_not_fill_the_image_are_refused():
-    with pytest.raises(ValueError, match="add up to 5.* 6 pixels"):
+    with pytest.raises(ValueError, match=r"add up to 5.* 6 pixels"):
         decode_rle({"size": [2, 3], "counts": [2, 3]})
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_up import masks_of
 
+from made_up import masks_of
 from promptless.image import Image
 from promptless.labels import objects
 from promptless.measure import measure

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_up import NullModel
 
+from made_up import NullModel
 from promptless.registry import load
 
 

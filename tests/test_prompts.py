@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from made_up import point, rectangle
 
+from made_up import point, rectangle
 from promptless.prompts import Prompt, Prompts
 
 NONE = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
@@ -36,7 +36,9 @@ def test_the_extent_is_the_box_else_the_mask_else_the_clicks():
 
 
 def test_moving_moves_points_box_and_mask():
-    prompt = Prompt(4, np.array([[1, 2]], np.float32), np.array([1]), np.array([[0, 3], [1, 4.0]]), rectangle((0, 3), (1, 4)))
+    prompt = Prompt(
+        4, np.array([[1, 2]], np.float32), np.array([1]), np.array([[0, 3], [1, 4.0]]), rectangle((0, 3), (1, 4))
+    )
     moved = prompt.moved((10, 20))
     assert moved.points.tolist() == [[11, 22]]
     assert moved.box.tolist() == moved.coarse.box.tolist() == [[10, 13], [21, 24]]
@@ -44,7 +46,9 @@ def test_moving_moves_points_box_and_mask():
 
 
 def test_zooming_keeps_pixel_centres_in_place():
-    prompt = Prompt(1, np.array([[3, 5]], np.float32), np.array([1]), np.array([[2, 4], [4, 8.0]]), rectangle((2, 4), (4, 8)))
+    prompt = Prompt(
+        1, np.array([[3, 5]], np.float32), np.array([1]), np.array([[2, 4], [4, 8.0]]), rectangle((2, 4), (4, 8))
+    )
     zoomed = prompt.zoomed(2.0, (40, 40))
     assert zoomed.points.tolist() == [[6.5, 10.5]]
     assert zoomed.box.tolist() == zoomed.coarse.box.tolist() == [[4, 8], [8, 16]]
@@ -75,8 +79,13 @@ def test_a_prompt_that_is_only_a_box_can_be_moved_after_loading():
 
 
 def test_what_a_user_writes_by_hand_is_taken_as_added():
-    text = '{"format": "promptless.prompts", "version": 1, "shape": [9, 9], "prompts": [{"id": 3, "box": [[1, 2], [3, 4]]}]}'
-    (loaded,) = Prompts.from_json(text).items
+    written = {
+        "format": "promptless.prompts",
+        "version": 1,
+        "shape": [9, 9],
+        "prompts": [{"id": 3, "box": [[1, 2], [3, 4]]}],
+    }
+    (loaded,) = Prompts.from_json(json.dumps(written)).items
     assert (loaded.id, loaded.source, loaded.state) == (3, "user", "added")
 
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up import discs, in_image, same_partition
 
+from made_up import discs, in_image, same_partition
 from promptless.config import ProposalConfig
 from promptless.data.targets import generator_targets
 from promptless.labels import objects
 from promptless.prompts import BACKGROUND, OBJECT
-from promptless.propose import propose
+from promptless.propose import coarse_labels, propose
 
 CONFIG = ProposalConfig()
 
@@ -110,10 +110,42 @@ def test_the_score_says_how_sure_the_foreground_is():
     assert unsure.score == pytest.approx(1 / (1 + np.exp(-0.5)), abs=0.01)
 
 
-def test_the_coarse_masks_do_not_overlap(rng):
+def test_within_one_reading_the_coarse_masks_do_not_overlap(rng):
     maps = rng.normal(size=(2, 48, 48)).astype(np.float32)
-    prompts = propose(maps, replace(CONFIG, min_area=1))
+    prompts = propose(maps, replace(CONFIG, min_area=1, saddles=(0.8,)))
     total = sum(in_image(p.coarse, (48, 48)).astype(int) for p in prompts.items)
     assert len(prompts) > 3
     assert total.max() == 1
+    assert not total[maps[0] < 0].any()
     assert sorted(objects(proposed(prompts))) == [p.id for p in prompts.items]
+
+
+def dumbbell(waist):
+    """Return maps of two discs joined by a waist whose interior distance is `waist` times the discs'."""
+    y, x = np.mgrid[:40, :64]
+    height = np.maximum(0.8 - np.hypot(y - 20, x - 20) / 25, 0.8 - np.hypot(y - 20, x - 44) / 25)
+    height = np.maximum(height, np.where(np.abs(y - 20) < 6, 0.8 * waist, 0) * ((x > 20) & (x < 44)))
+    foreground = (discs((40, 64), [(20, 20, 11), (20, 44, 11)]) > 0) | ((np.abs(y - 20) < 6) & (x > 20) & (x < 44))
+    interior = np.clip(height, 0.02, 0.98)
+    return np.stack([np.where(foreground, 8, -8), np.log(interior / (1 - interior))]).astype(np.float32)
+
+
+def test_what_may_be_one_object_or_two_is_asked_both_ways():
+    readings = propose(dumbbell(0.8), replace(CONFIG, saddles=(0.6, 0.95)))
+    areas = [p.coarse.area for p in readings.items]
+    assert len(areas) == 3
+    assert max(areas) == sum(areas) - max(areas)
+    assert [p.id for p in readings.items] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("saddle", "n"), [(0.6, 1), (0.95, 2)])
+def test_a_reading_joins_peaks_whose_pass_is_high_enough(saddle, n):
+    config = replace(CONFIG, saddles=(saddle,))
+    assert len(propose(dumbbell(0.8), config)) == n
+    assert len(objects(coarse_labels(dumbbell(0.8), config))) == n
+
+
+def test_no_reading_is_asked_twice(blobs):
+    _, labels = blobs
+    prompts = propose(perfect_maps(labels), CONFIG)
+    assert len({(p.coarse.start, p.coarse.pixels.tobytes()) for p in prompts.items}) == len(prompts) == labels.max()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from promptless import registry
 from promptless.registry import find, load, model_hash, names, sha256, verify
 
 
@@ -57,9 +58,14 @@ def test_an_unknown_runtime_lists_the_known_ones(tiny_folder):
         load(tiny_folder, runtime="jax")
 
 
-def test_names_are_found_in_the_package():
-    assert names() == sorted(names())
-    assert all(find(name).name == name for name in names())
+def test_models_that_ship_are_found_by_name(copy, monkeypatch):
+    monkeypatch.setattr(registry, "WEIGHTS", copy.parent)
+    copy.parent.joinpath("notes").mkdir()
+    assert names() == ["copy"]
+    assert find("copy") == copy
+    assert load("copy", threads=1).config.name == "tiny"
+    with pytest.raises(FileNotFoundError, match=r"no model 'kopy'.*ships \(copy\)"):
+        load("kopy")
 
 
 def test_the_hash_of_a_file_is_its_sha256(tmp_path):

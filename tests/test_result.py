@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from made_up import NullModel
 
+from made_up import NullModel
 from promptless.pipeline import segment
 
 
@@ -48,4 +47,3 @@ def test_what_is_shown_says_how_many(result):
 def test_saving_returns_the_paths(result, tmp_path):
     paths = result.save(tmp_path / "new", "blobs")
     assert {p.name for p in (tmp_path / "new").iterdir()} == {p.name for p in paths.values()}
-    assert np.array_equal(result.labels.max(), result.n_objects)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from made_up import masks_of, rectangle
 
+from made_up import masks_of, rectangle
 from promptless.stitch import cut, owned
 from promptless.tiles import Tile, tiles
 
@@ -11,7 +11,9 @@ def test_each_object_belongs_to_one_tile():
     shape, whole = (60, 60), rectangle((26, 34), (27, 33))
     owners = []
     for tile in tiles(shape, (20, 20), (10, 10)):
-        seen = rectangle(*((a - o, b - o) for (a, b), o in zip(whole.box, tile.offset, strict=True))).clipped(tile.shape)
+        seen = rectangle(*((a - o, b - o) for (a, b), o in zip(whole.box, tile.offset, strict=True))).clipped(
+            tile.shape
+        )
         owners += [m.box.tolist() for m in owned(masks_of([seen]), tile, shape)] if seen.area == whole.area else []
     assert owners == [whole.box.tolist()]
 

@@ -56,6 +56,9 @@ class Promptable(nn.Module):
         width = size.sam.embedding
         self.vision_encoder = None if size.encoder == "unet" else sam.vision_encoder(size.sam)
         self.project = None if size.encoder == "vit" else projection(size.generator[2], width)
+        if self.vision_encoder is not None and self.project is not None:
+            # A fresh encoder is noise to the decoder: its share of the embedding starts at zero and grows.
+            nn.init.zeros_(self.vision_encoder.neck.layer_norm2.weight)
         self.decoder = PromptDecoder(size.sam, self.STRIDE, size.cells)
 
     def encode(self, image: Tensor) -> Encoded:

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from made_up import discs, picture, same_partition
+from promptless.data.augment import (
+    NUCLEUS_PX,
+    Geometry,
+    brown_map,
+    colour,
+    draw_geometry,
+    intensity,
+    smooth_noise,
+    take_patch,
+)
+from promptless.data.sample import Sample
+
+STRAIGHT = ((1.0, 0.0), (0.0, 1.0))
+
+
+@pytest.fixture
+def sample():
+    labels = discs((64, 80), [(16, 16, 8), (20, 55, 10), (45, 30, 12)])
+    return Sample("a", "fluorescence_grey", picture(labels)[None], labels)
+
+
+def test_a_straight_patch_is_the_image(sample):
+    patch, labels = take_patch(sample, Geometry((32, 40), STRAIGHT), 48)
+    assert np.array_equal(labels > 0, sample.labels[8:56, 16:64] > 0)
+    assert np.array_equal(patch[0] > 0.5, labels > 0)
+    assert patch.min() == pytest.approx(0, abs=1e-6)
+    assert patch.max() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_mirrored_patch_is_the_image_mirrored(sample):
+    straight = take_patch(sample, Geometry((32, 40), STRAIGHT), 40)
+    mirrored = take_patch(sample, Geometry((32, 40), ((1.0, 0.0), (0.0, -1.0))), 40)
+    assert mirrored[0] == pytest.approx(straight[0][:, :, ::-1], abs=1e-5)
+    assert same_partition(mirrored[1], straight[1][:, ::-1])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_image_and_labels_stay_together(sample, seed):
+    rng = np.random.default_rng(seed)
+    patch, labels = take_patch(sample, draw_geometry(sample, 48, rng), 48)
+    assert patch.shape == (1, 48, 48)
+    assert labels.shape == (48, 48)
+    assert np.mean((patch[0] > 0.5) == (labels > 0)) > 0.95
+
+
+def test_parts_of_an_object_that_was_cut_are_objects_of_their_own():
+    labels = np.zeros((40, 40), np.int32)
+    labels[5:35, 5:10] = labels[5:35, 30:35] = labels[30:35, 5:35] = 1
+    _, seen = take_patch(Sample("a", "grey", picture(labels)[None], labels), Geometry((14, 20), STRAIGHT), 24)
+    assert len(np.unique(seen)) == 3
+
+
+def test_drawn_scales_keep_nuclei_in_the_range_a_model_copes_with(sample):
+    rng = np.random.default_rng(0)
+    sizes = []
+    for _ in range(200):
+        geometry = draw_geometry(sample, 48, rng)
+        sizes.append(sample.diameter / np.sqrt(abs(np.linalg.det(geometry.matrix))))
+        assert all(0 <= c <= n for c, n in zip(geometry.centre, sample.labels.shape, strict=True))
+    assert min(sizes) >= NUCLEUS_PX[0] * 0.99
+    assert max(sizes) <= NUCLEUS_PX[1] * 1.01
+    assert max(sizes) > 2 * min(sizes)
+
+
+@pytest.mark.parametrize(
+    ("category", "channels"), [("fluorescence_grey", 1), ("brightfield_grey", 1), ("HE_purple_on_white", 3)]
+)
+def test_colours_stay_between_0_and_1_in_three_channels(category, channels, sample):
+    patch = np.repeat((sample.pixels / 255).astype(np.float32), channels, axis=0)
+    seen = [colour(patch, sample.labels, category, np.random.default_rng(seed)) for seed in range(25)]
+    assert {p.shape for p in seen} == {(3, 64, 80)}
+    assert {p.dtype for p in seen} == {np.dtype(np.float32)}
+    assert all(p.min() >= 0 and p.max() <= 1 for p in seen)
+    assert len({p.tobytes() for p in seen}) == 25
+
+
+def test_the_same_numbers_give_the_same_patch(sample):
+    one, other = (
+        colour((sample.pixels / 255).astype(np.float32), sample.labels, sample.category, np.random.default_rng(5))
+        for _ in range(2)
+    )
+    assert np.array_equal(one, other)
+
+
+def test_drawing_does_not_change_the_patch_given(sample):
+    patch = np.repeat((sample.pixels / 255).astype(np.float32), 3, axis=0)
+    before = patch.copy()
+    for seed in range(10):
+        intensity(patch, np.random.default_rng(seed))
+    assert np.array_equal(patch, before)
+
+
+def test_brown_is_a_share_of_each_pixel(sample):
+    maps = [brown_map(sample.labels, np.random.default_rng(seed)) for seed in range(30)]
+    assert all(m.shape == sample.labels.shape and m.min() >= 0 and m.max() <= 1 for m in maps)
+    assert {bool(m.any()) for m in maps} == {True, False}
+
+
+def test_smooth_noise_is_smooth(rng):
+    noise = smooth_noise((60, 60), 20, rng)
+    assert noise.shape == (60, 60)
+    assert np.abs(np.diff(noise, axis=0)).max() < 0.25
+    assert noise.std() > 0.05

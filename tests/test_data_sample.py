@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from made_up import discs, picture
+from promptless.data.sample import Sample
+
+
+def test_a_sample_counts_its_objects_and_measures_them():
+    labels = discs((60, 60), [(15, 15, 5), (15, 40, 8), (40, 30, 10)]) * 3  # numbers with gaps
+    sample = Sample("a", "grey", picture(labels)[None], labels)
+    assert sample.n_objects == 3
+    assert sample.diameter == pytest.approx(16, rel=0.05)
+    assert sample.range == (30, 220)
+
+
+def test_an_image_without_objects_has_a_diameter_all_the_same():
+    labels = np.zeros((9, 9), np.int32)
+    sample = Sample("a", "grey", labels[None], labels)
+    assert (sample.n_objects, sample.diameter) == (0, 20)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from typer.testing import CliRunner
+
+from made_up import discs, picture
+from promptless.cli import app
+from promptless.registry import load
+from promptless.train.recipes import data_folder, read, train
+
+NUCLEI = Path(__file__).parent.parent / "recipes" / "nuclei.toml"
+
+PHASE = "\npatch = 32\nsteps = 2\nbatch = 2\nwarmup = 1\n"
+TINY = f"""
+source = "dsb2018"
+split = "split.json"
+seed = 3
+[sampling]
+grey = 1.0
+[network]
+generator = [4, 8, 8]
+encoder = "both"
+cells = 8
+[network.sam]
+embedding = 32
+patch = 8
+width = 16
+layers = 1
+heads = 2
+window = 4
+mlp = 32
+decoder_heads = 2
+[generator]{PHASE}
+[decoder]{PHASE}per_image = 2
+[joint]{PHASE}per_image = 2
+[model]
+name = "baby"
+version = "1"
+licence = "CC0-1.0"
+pad = 8
+align = 32
+[model.window]
+cells = 8
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A recipe for a network that is trained in a second, with its two images."""
+    data = tmp_path / "data" / "dsb2018"
+    for folder in ("images", "masks"):
+        (data / folder).mkdir(parents=True)
+    for i, name in enumerate("ab"):
+        labels = discs((40, 40), [(12, 12 + i, 7), (28, 26, 6)])
+        PillowImage.fromarray(picture(labels)).save(data / "images" / f"{name}.png")
+        PillowImage.fromarray(labels.astype(np.uint16)).save(data / "masks" / f"{name}.png")
+    (data / "index.json").write_text(json.dumps([{"id": name, "category": "grey"} for name in "ab"]))
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a", "b"], "dev": [], "test": []}))
+    (tmp_path / "tiny.toml").write_text(TINY)
+    monkeypatch.setenv("PROMPTLESS_DATA", str(tmp_path / "data"))
+    return tmp_path / "tiny.toml"
+
+
+def test_a_recipe_says_everything(recipe):
+    content = read(recipe)
+    assert (content.source, content.seed, content.ids["train"]) == ("dsb2018", 3, ["a", "b"])
+    assert content.network.sam.embedding == 32
+    assert content.model.window.cells == content.network.cells == 8
+    assert (content.generator.schedule.steps, content.decoder.per_image, content.joint.patch) == (2, 2, 32)
+
+
+def test_the_recipe_that_ships_can_be_read(monkeypatch):
+    monkeypatch.setenv("PROMPTLESS_DATA", "/nowhere")
+    content = read(NUCLEI)
+    assert content.data == Path("/nowhere/dsb2018")
+    assert content.model.name == "nuclei"
+    assert sum(content.sampling.values()) == pytest.approx(1)
+    assert content.network.cells == content.model.window.cells
+
+
+def test_training_yields_a_model_folder_and_resumes_to_the_same(recipe, tmp_path):
+    told = []
+    folder = train(read(recipe), tmp_path / "run", progress=lambda done, name: told.append((done, name)))
+    assert folder == tmp_path / "run" / "model"
+    assert load(folder, threads=1).encode(np.zeros((3, 32, 32), np.float32)).maps.shape == (2, 32, 32)
+    assert [round(done * 6) for done, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert all((tmp_path / "run" / phase / "log.csv").is_file() for phase in ("generator", "decoder", "joint"))
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    (tmp_path / "run" / "joint" / "checkpoint.pt").unlink()  # as if it had been killed there
+    train(read(recipe), tmp_path / "run", resume=True)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed = 3", "seed = ", "not valid TOML"),
+        ("seed = 3", "", "lacks seed"),
+        ('"dsb2018"', '"imagenet"', "'imagenet'; there are dsb2018"),
+        ("[generator]", "[generator]\nstepz = 3", "says stepz"),
+        ("mlp = 32", "mpl = 32", "says mpl"),
+        ('encoder = "both"', 'encoder = "all"', "one of unet, vit, both"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused_with_the_place(recipe, old, new, message):
+    recipe.write_text(TINY.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        read(recipe)
+
+
+def test_the_command_line_trains_and_prints_the_model_folder(recipe, tmp_path):
+    answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "-q"])
+    assert (answer.exit_code, answer.stdout) == (0, f"{tmp_path / 'run' / 'model'}\n")
+    assert load(tmp_path / "run" / "model", threads=1).config.name == "baby"
+
+
+def test_a_recipe_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no recipe"):
+        read(tmp_path / "no.toml")
+
+
+def test_the_place_of_the_data_must_be_set(monkeypatch):
+    monkeypatch.delenv("PROMPTLESS_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="set PROMPTLESS_DATA to the folder that holds dsb2018"):
+        data_folder("dsb2018")
