@@ -247,6 +247,7 @@ def test_in_a_process_of_its_own_the_codes_are_the_same(images, tiny_folder, tmp
     assert "Traceback" not in some.stderr + usage.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_interrupting_a_batch_gives_130_and_leaves_no_half_written_file(images, tiny_folder, tmp_path):
     content = (images / "a.png").read_bytes()
     for i in range(150):

@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from safetensors.torch import load_file
 
 from promptless.config import ModelConfig
-from promptless.export import LARGE, export, round_to_half
+from promptless.export import LARGE, anonymise, export, round_to_half
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.registry import sha256
 from promptless.train import recipes
@@ -49,6 +49,18 @@ def test_nothing_of_this_machine_is_in_the_file(tiny_folder, name):
     places = [b"/work", b"/home", b"/usr", b"/tmp", b"site-packages", str(Path(__file__).parent.parent).encode()]
     assert [place for place in places if place in content] == []
     assert b".py" not in text_of(tiny_folder / name)
+
+
+def test_what_an_exporter_notes_of_its_source_is_dropped():
+    node = helper.make_node("Relu", ["x"], ["y"], doc_string="/home/me/model.py:12")
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([node], "graph", tensors[:1], tensors[1:], doc_string="/home/me"))
+    helper.set_model_props(model, {"source": "/home/me"})
+    node_of = model.graph.node[0]
+    node_of.metadata_props.add(key="pkg.torch.onnx.stack_trace", value="/home/me/model.py")
+    anonymise(model)
+    assert b"/home" not in model.SerializeToString()
+    assert node_of.op_type == "Relu"
 
 
 @pytest.mark.parametrize("name", ["encode.onnx", "decode.onnx"])

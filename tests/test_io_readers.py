@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import struct
 import zlib
 
@@ -212,6 +213,16 @@ def test_a_damaged_file_is_refused(name, tmp_path, rng):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UnreadableImageError, match=name):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "zlib.tif"])
+@pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_that_cannot_be_read_is_closed(name, tmp_path, rng):
+    WRITERS[name](tmp_path / name, rng.integers(0, 255, (40, 50), np.uint8))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-500])
+    pixels, _ = pixels_or_reason(tmp_path / name)
+    gc.collect()  # tells of files that were left open
+    assert pixels is None
 
 
 def test_a_picture_that_claims_to_be_enormous_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from made_up import NULL, NullModel, discs, picture, same_partition
 from promptless.config import Kind
 from promptless.image import Image
-from promptless.pipeline import segment
+from promptless.pipeline import View, segment
 from promptless.registry import load
 
 
@@ -42,12 +42,18 @@ def test_tiles_give_the_prompts_of_the_whole(blobs, null_model):
 
 
 def test_large_objects_are_the_same_in_tiles(null_model):
-    labels = discs((150, 150), [(40, 44, 19), (100, 98, 22)])  # boxes of 39 and 45 pixels: pooled windows
+    labels = discs((200, 210), [(61, 70, 19), (130, 133, 22)])  # boxes of 39 and 45 pixels: pooled windows
     whole = segment(picture(labels), null_model)
-    tiled = segment(picture(labels), null_model, tile=16, halo=64)
+    tiled = segment(picture(labels), null_model, tile=20, halo=60)  # rounded up to the model's grid
     assert tiled.manifest["tiles"] > 1
     assert np.array_equal(whole.labels, tiled.labels)
     assert whole.n_objects == 2
+
+
+def test_tiles_begin_on_the_models_grid_unless_the_image_is_resampled(blobs, null_model):
+    image = Image(blobs[0][None])
+    assert View.of(image, null_model).align == null_model.config.align
+    assert View.of(replace(image, spacing=(0.25, 0.25)), null_model).align == 1
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])

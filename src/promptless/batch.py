@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ def jobs(sources: Iterable[Path]) -> list[Job]:
     files = readers.images_in(sources)
     stems = Counter(path.stem for path in files)
     names = [path.stem if stems[path.stem] == 1 else f"{path.stem}_{path.suffix[1:].lower()}" for path in files]
-    seen: Counter[str] = Counter()
+    taken: set[str] = set()
     unique = []
     for path, name in zip(files, names, strict=True):
-        seen[name] += 1
-        unique.append(Job(path, name if seen[name] == 1 else f"{name}_{seen[name]}"))
+        free = next(n for n in chain([name], (f"{name}_{i}" for i in count(2))) if n not in taken)
+        taken.add(free)
+        unique.append(Job(path, free))
     return unique
 
 
@@ -74,13 +75,15 @@ def segment_all(
             continue
         try:
             yield segment_one(job, model, folder, Offset(progress, i, job.source.name), options)
-        except (ValueError, OSError, MemoryError) as error:
-            log.debug("%s", job.source, exc_info=sys.exc_info())
-            yield Outcome(
-                job,
-                "failed",
-                message=f"{type(error).__name__}: out of memory" if isinstance(error, MemoryError) else str(error),
-            )
+        except Exception as error:  # whatever is wrong with one image, the others go on
+            log.debug("%s", job.source, exc_info=True)
+            yield Outcome(job, "failed", message=reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Return what went wrong in one line; errors that are not ours also say what they are."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__} {text}".strip()
 
 
 @dataclass(frozen=True)

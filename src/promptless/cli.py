@@ -77,8 +77,8 @@ def segment(
     chatter(quiet, verbose)
     if mpp is not None and mpp <= 0:
         raise typer.BadParameter(f"{mpp} is not a pixel size; give micrometres above 0", param_hint="--mpp")
-    threads = threads or int(os.environ.get("PROMPTLESS_NUM_THREADS", "0")) or None
     with reporting(verbose):
+        threads = threads or threads_from_environment()
         from promptless import batch
 
         todo = batch.jobs(images)
@@ -116,6 +116,14 @@ def train(
         with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
             model = recipes.train(recipes.read(recipe), output, resume=resume, progress=advance)
     typer.echo(f"{model}")
+
+
+def threads_from_environment() -> int | None:
+    """Return what PROMPTLESS_NUM_THREADS says, None where it is not set."""
+    value = os.environ.get("PROMPTLESS_NUM_THREADS", "0")
+    if not value.isdigit():
+        raise ValueError(f"PROMPTLESS_NUM_THREADS is {value!r}; it must be a whole number")
+    return int(value) or None
 
 
 def opened(model: str, threads: int | None) -> Model:
@@ -182,7 +190,7 @@ def reporting(verbose: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted; what was finished is kept, the same command goes on from there", err=True)
         raise typer.Exit(Exit.INTERRUPTED) from None
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, ArithmeticError) as error:
         if verbose:
             raise
         fail(str(error))

@@ -21,7 +21,10 @@ def paint(masks: Masks, shape: Shape) -> tuple[NDArray[np.int32], Masks]:
     hold just the pixels they were given, in reading order of where they begin, so that the object at
     position i has label i + 1.
     """
-    order = np.lexsort((*reversed(np.array([m.start for m in masks]).reshape(len(masks), len(shape)).T), -masks.scores))
+    order = sorted(
+        range(len(masks)),
+        key=lambda i: (-masks.scores[i], masks.masks[i].start, masks.masks[i].stop, masks.masks[i].pixels.tobytes()),
+    )
     canvas = np.zeros(shape, np.int32)
     kept = []
     for i in order:

@@ -16,6 +16,7 @@ def intensity_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
     """
     values = pixels.reshape(-1)
     values = values[:: max(1, values.size // 1_000_000)]
+    values = values.astype(np.uint8) if values.dtype == bool else values
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
@@ -28,5 +29,5 @@ def intensity_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
 def normalise(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:
     """Return `pixels` (channel, *spatial) as float32 in [0, 1] with three channels; a single one is repeated."""
     span = max(high - low, 1e-6)
-    scaled = np.clip((np.nan_to_num(pixels.astype(np.float32), nan=low) - low) / span, 0, 1)
+    scaled = np.clip((np.nan_to_num(pixels.astype(np.float32), nan=low, posinf=high, neginf=low) - low) / span, 0, 1)
     return np.repeat(scaled, 3, axis=0) if len(scaled) == 1 else scaled

@@ -117,7 +117,8 @@ class Prompts:
         content = json.loads(text)
         if content.get("format") != "promptless.prompts" or content.get("version") != 1:
             raise ValueError('this is not a prompts file: it must say "format": "promptless.prompts", "version": 1')
-        return cls(tuple(content["shape"]), tuple(from_entry(entry) for entry in content["prompts"]))
+        shape = tuple(content["shape"])
+        return cls(shape, tuple(from_entry(entry, len(shape)) for entry in content["prompts"]))
 
     def save(self, path: Path) -> None:
         """Write the prompts file."""
@@ -148,9 +149,9 @@ def to_entry(prompt: Prompt, shape: Shape) -> dict[str, Any]:
     }
 
 
-def from_entry(entry: dict[str, Any]) -> Prompt:
-    """Return the prompt that JSON values describe."""
-    points = np.asarray(entry.get("points") or [], np.float32)
+def from_entry(entry: dict[str, Any], ndim: int) -> Prompt:
+    """Return the prompt that JSON values describe, in an image of `ndim` spatial axes."""
+    points = np.asarray(entry.get("points") or [], np.float32).reshape(-1, ndim)
     box, coarse = entry.get("box"), entry.get("coarse")
     return Prompt(
         int(entry["id"]),

@@ -54,7 +54,8 @@ def basins_of(foreground: Array, interior: Array, config: ProposalConfig) -> tup
     """Return the foreground cut into one basin per local peak of the smoothed interior distance, and that map."""
     height = ndimage.gaussian_filter(interior, config.smooth)
     inside = foreground > config.foreground
-    peaks = (ndimage.maximum_filter(height, 3) == height) & inside
+    within = np.where(inside, height, -1)  # else what lies beside an object may hide its peak
+    peaks = (ndimage.maximum_filter(within, 3) == within) & inside
     seeds, _ = ndimage.label(peaks, np.ones((3,) * height.ndim))
     return np.asarray(watershed(-height, seeds, mask=inside), np.int64), height
 

@@ -59,7 +59,7 @@ def decode(model: Model, embedding: Array, prompts: Prompts, zoom: float = 1.0) 
     for pool in sorted({window.pool for window in windows}):
         level = pooled(embedding, pool)
         members = [i for i, window in enumerate(windows) if window.pool == pool]
-        for chunk in chunks(members, config.chunk):
+        for chunk in chunks_by_tokens(members, prompts.items, config):
             chosen = [windows[i] for i in chunk], [prompts.items[i] for i in chunk]
             parts.append((chunk, *decode_chunk(model, level, *chosen, zoom)))
     return in_image(parts, windows, prompts, zoom, config)
@@ -70,7 +70,7 @@ def decode_chunk(
 ) -> tuple[Array, Array]:
     """Return the single-mask logits (n, *window) and predicted IoUs (n,) of some prompts on one pooled embedding."""
     config = model.config.window
-    tokens = max(config.points, *(len(p.points) for p in prompts)) + 2
+    tokens = max(n_points(p, config) for p in prompts) + 2
     points = [tokens_of(p, w, tokens, zoom, config) for p, w in zip(prompts, windows, strict=True)]
     decoded = model.decode(
         np.stack([crop(level, window, config) for window in windows]),
@@ -177,6 +177,17 @@ def threshold(logits: Array, window: Window, zoom: float, config: WindowConfig, 
 def stability_of(logits: Array) -> float:
     """Return the IoU of the masks at thresholds `LARGE` above and below 0."""
     return float((logits > LARGE).sum() / max(1, (logits > -LARGE).sum()))
+
+
+def n_points(prompt: Prompt, config: WindowConfig) -> int:
+    """Return the number of points that a prompt is padded to."""
+    return max(config.points, len(prompt.points))
+
+
+def chunks_by_tokens(members: list[int], prompts: tuple[Prompt, ...], config: WindowConfig) -> Iterator[list[int]]:
+    """Yield `members` in chunks of one number of points: padding is attended to, so it may not depend on others."""
+    for n in sorted({n_points(prompts[i], config) for i in members}):
+        yield from chunks([i for i in members if n_points(prompts[i], config) == n], config.chunk)
 
 
 def chunks(items: list[int], size: int) -> Iterator[list[int]]:

@@ -53,10 +53,11 @@ def read_picture(path: Path) -> Image:
     """Read a PNG, JPEG, BMP or WebP: turned upright, palettes looked up, transparency dropped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-        picture = ImageOps.exif_transpose(PillowImage.open(path))
-    if picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "PA"):
-        picture = picture.convert("RGB")
-    pixels = np.asarray(picture)
+        with PillowImage.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "PA"):
+                picture = picture.convert("RGB")
+            pixels = np.asarray(picture)
     if pixels.ndim == 2:
         return Image(pixels[None])
     return Image(one_if_equal(opaque(np.moveaxis(pixels, -1, 0))))
@@ -111,7 +112,8 @@ def ome_spacing(text: str) -> tuple[float, ...] | None:
 
 def imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
     """Return the pixel size (y, x) that ImageJ saved as a resolution with a unit, in micrometres."""
-    unit = UNITS_UM.get(str((file.imagej_metadata or {}).get("unit", "")).encode().decode("unicode_escape").lower())
+    text = str((file.imagej_metadata or {}).get("unit", ""))  # ImageJ writes the micro sign as it is, or escaped
+    unit = UNITS_UM.get(text.encode("latin-1", "backslashreplace").decode("unicode_escape").strip().lower())
     tags = file.pages.first.tags
     values = [tags[name].value for name in ("YResolution", "XResolution") if name in tags]
     if unit is None or len(values) < 2 or not all(n for n, _ in values):

@@ -97,8 +97,9 @@ def one_step(task: Task, batch: Batch, state: State, schedule: Schedule) -> dict
         group["lr"] = schedule.rate_at(state.step)
     with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bfloat16"):
         losses = task(batch)
-    if not math.isfinite(float(losses["loss"].detach())):
-        raise FloatingPointError(f"the loss is {float(losses['loss'])} at step {state.step}; lower `rate` or `clip`")
+    loss = float(losses["loss"].detach())
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss} at step {state.step}; lower `rate` or `clip`")
     state.optimiser.zero_grad()
     torch.autograd.backward(losses["loss"])
     nn.utils.clip_grad_norm_(trainable(task.module), schedule.clip)
