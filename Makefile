@@ -48,6 +48,7 @@ bench: $(VENV)/dev
 # Train the model that ships again, from nothing (hours on two cores), and put it in its place.
 weights: $(VENV)/dev
 	$(VENV)/bin/promptless train recipes/nuclei.toml -o runs/nuclei --resume
+	mkdir -p src/promptless/weights/nuclei
 	cp runs/nuclei/model/* src/promptless/weights/nuclei/
 
 clean:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from promptless.errors import reason
 from promptless.io import outputs, readers
 from promptless.model import Model
 from promptless.pipeline import segment
-from promptless.registry import sha256
+from promptless.registry import model_hash, sha256
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ def jobs(sources: Iterable[Path]) -> list[Job]:
     taken: set[str] = set()
     unique = []
     for path, name in zip(files, names, strict=True):
-        free = next(n for n in chain([name], (f"{name}_{i}" for i in count(2))) if n not in taken)
-        taken.add(free)
+        free = next(n for n in chain([name], (f"{name}_{i}" for i in count(2))) if n.casefold() not in taken)
+        taken.add(free.casefold())
         unique.append(Job(path, free))
     return unique
 
@@ -64,30 +66,43 @@ def segment_all(
 ) -> Iterable[Outcome]:
     """Segment every job's image with `options` (of `segment`) and save into `folder`; yield each outcome.
 
-    An image that fails is reported and the others go on. An image whose manifest is there is skipped
-    unless `overwrite`: the manifest is written last, so an interrupted batch goes on where it stopped.
+    An image that fails is reported and the others go on. An image whose manifest is there, for the same
+    pixels, model and options, is skipped unless `overwrite`: the manifest is written last, so an
+    interrupted batch goes on where it stopped.
     """
     for i, job in enumerate(todo):
         progress(i, job.source.name)
         targets = outputs.paths(folder, job.name)
-        if targets["manifest"].exists() and not overwrite:
-            yield Outcome(job, "skipped", paths=targets)
-            continue
         try:
-            yield segment_one(job, model, folder, Offset(progress, i, job.source.name), options)
+            if not overwrite and finished(job, targets["manifest"], requested(model, options)):
+                yield Outcome(job, "skipped", paths=targets)
+                continue
+            yield segment_one(job, model, folder, BatchProgress(progress, i, job.source.name), options)
         except Exception as error:  # whatever is wrong with one image, the others go on
             log.debug("%s", job.source, exc_info=True)
             yield Outcome(job, "failed", message=reason(error))
 
 
-def reason(error: Exception) -> str:
-    """Return what went wrong in one line; errors that are not ours also say what they are."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__} {text}".strip()
+def requested(model: Model, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides, beside the image, what comes out."""
+    return {"model": model_hash(model.config), **options}
+
+
+def finished(job: Job, manifest: Path, wanted: dict[str, Any]) -> bool:
+    """Return whether `manifest` vouches for this very image and request; raise where it vouches for another."""
+    if not manifest.exists():
+        return False
+    record = json.loads(manifest.read_text(encoding="utf-8"))
+    if record.get("requested") == wanted and record.get("input", {}).get("sha256") == sha256(job.source):
+        return True
+    raise FileExistsError(
+        f"{manifest.parent} holds results named {job.name} of another image or other settings; "
+        "--overwrite replaces them, another folder keeps both"
+    )
 
 
 @dataclass(frozen=True)
-class Offset:
+class BatchProgress:
     """The progress of one image of a batch, told as progress of the batch."""
 
     progress: Progress
@@ -104,6 +119,6 @@ def segment_one(
 ) -> Outcome:
     """Segment one image and save its outputs."""
     result = segment(job.source, model, progress=progress, **options)
-    result.manifest["input"] = {"name": job.source.name, "sha256": sha256(job.source)}
+    result = replace(result, manifest={**result.manifest, "requested": requested(model, options)})
     paths = result.save(folder, job.name)
     return Outcome(job, "done", result.n_objects, paths=paths)

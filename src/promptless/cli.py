@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from promptless.errors import reason
+
 if TYPE_CHECKING:
     from promptless.batch import Outcome
-    from promptless.model import Model
 
 app = typer.Typer(
     help="Segment biomedical images with the Segment Anything Model; nobody has to prompt it.",
@@ -75,17 +77,20 @@ def segment(
 ) -> None:
     """Find and outline every nucleus; write labels, table, prompts, GeoJSON, overlay and manifest for each image."""
     chatter(quiet, verbose)
-    if mpp is not None and mpp <= 0:
+    if mpp is not None and not 0 < mpp < math.inf:
         raise typer.BadParameter(f"{mpp} is not a pixel size; give micrometres above 0", param_hint="--mpp")
-    with reporting(verbose):
+    if min_score is not None and math.isnan(min_score):
+        raise typer.BadParameter("it must be a number from 0 to 1", param_hint="--min-score")
+    with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
         threads = threads or threads_from_environment()
         from promptless import batch
+        from promptless.registry import load
 
         todo = batch.jobs(images)
         if not todo:
             fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP and TIFF files are read")
+        loaded = load(model, threads=threads)
         writable(output)
-        loaded = opened(model, threads)
         options = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
         outcomes = []
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
@@ -107,7 +112,7 @@ def train(
 ) -> None:
     """Train a model from a recipe; a run that was stopped goes on with --resume and draws the same curve."""
     chatter(quiet, verbose)
-    with reporting(verbose):
+    with reporting(verbose, "interrupted; --resume goes on from the last checkpoint"):
         try:
             from promptless.train import recipes
         except ImportError as error:
@@ -124,13 +129,6 @@ def threads_from_environment() -> int | None:
     if not value.isdigit():
         raise ValueError(f"PROMPTLESS_NUM_THREADS is {value!r}; it must be a whole number")
     return int(value) or None
-
-
-def opened(model: str, threads: int | None) -> Model:
-    """Load the model that the user named."""
-    from promptless.registry import load
-
-    return load(model, threads=threads)
 
 
 def writable(folder: Path) -> None:
@@ -177,23 +175,31 @@ def finish(outcomes: list[Outcome], quiet: bool) -> NoReturn:
 
 
 def chatter(quiet: bool, verbose: bool) -> None:
-    """Say where the library's log goes, and how much of it."""
-    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    """Say how much of the library's own log goes to stderr."""
+    if quiet and verbose:
+        raise typer.BadParameter("-q and -v exclude each other")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    ours = logging.getLogger("promptless")
+    ours.handlers = [handler]
+    ours.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong, our one line says
 
 
 @contextmanager
-def reporting(verbose: bool) -> Iterator[None]:
+def reporting(verbose: bool, interrupted: str) -> Iterator[None]:
     """Turn what goes wrong into one line and an exit code; with -v the traceback comes along."""
     try:
         yield
+    except typer.Exit:
+        raise
     except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is kept, the same command goes on from there", err=True)
+        typer.echo(interrupted, err=True)
         raise typer.Exit(Exit.INTERRUPTED) from None
-    except (OSError, ValueError, ImportError, ArithmeticError) as error:
+    except Exception as error:  # the edge: a user gets one line
         if verbose:
             raise
-        fail(str(error))
+        fail(reason(error))
 
 
 def fail(message: str) -> NoReturn:
@@ -212,7 +218,7 @@ def bar(total: float, shown: bool) -> Iterator[Callable[[float, str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeRemainingColumn(),

@@ -26,8 +26,7 @@ class WindowConfig:
 
     stride: int = 4  # pixels per cell of the embedding
     cells: int = 16  # cells per side
-    pools: tuple[int, ...] = (1, 2, 4)  # coarser embeddings for objects larger than the window
-    fill: float = 0.75  # an object whose box takes more of the window than this goes to the next pool
+    fill: float = 0.75  # an object whose box takes more of the window is decoded on an embedding pooled by 2, 4, ...
     chunk: int = 32  # windows decoded at once
     points: int = 8  # points per prompt that the decoder was trained with; padded with label -1
 

@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 MAX_COLOURS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Image:
     """Pixels with what is known about where they lie.
 
@@ -52,6 +52,8 @@ class Image:
     def from_array(cls, array: NDArray[np.generic], spacing: tuple[float, ...] | None = None) -> Image:
         """Return the image in a plane (y, x), or in one with colours last (y, x, c) or first (c, y, x).
 
+        Of four colours last in uint8 the fourth is transparency, and dropped.
+
         Only arrays of two or three axes are understood here, the third of at most four colours; for
         anything else make an `Image` of (channel, *spatial) yourself.
         """
@@ -59,9 +61,10 @@ class Image:
         if array.ndim == 2:
             return cls(array[None], spacing)
         if array.ndim == 3 and array.shape[-1] <= MAX_COLOURS < array.shape[0]:
-            return cls(opaque(np.moveaxis(array, -1, 0)), spacing)
+            channels = np.moveaxis(array, -1, 0)
+            return cls(channels[:3] if len(channels) == 4 and array.dtype == np.uint8 else channels, spacing)
         if array.ndim == 3 and array.shape[0] <= MAX_COLOURS < array.shape[-1]:
-            return cls(opaque(array), spacing)
+            return cls(array, spacing)
         raise ValueError(
             f"an array of shape {array.shape} can be read in more than one way; "
             "pass (y, x), (y, x, colour), or promptless.Image(data) with data as (channel, *spatial)"
@@ -72,8 +75,3 @@ class Image:
         if not 0 <= index < len(self.data):
             raise ValueError(f"channel {index} was asked for, but the image has {len(self.data)}, counted from 0")
         return replace(self, data=self.data[index : index + 1], channel_names=self.channel_names[index : index + 1])
-
-
-def opaque(channels: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Drop the alpha channel of (grey, alpha) or (red, green, blue, alpha)."""
-    return channels[:-1] if len(channels) in (2, 4) else channels

@@ -29,9 +29,9 @@ def paint(masks: Masks, shape: Shape) -> tuple[NDArray[np.int32], Masks]:
     kept = []
     for i in order:
         mask = masks.masks[i].clipped(shape)
-        free = mask.pixels & (canvas[mask.region] == 0)
+        free = largest_part(mask.pixels & (canvas[mask.region] == 0))
         if free.sum() >= max(1.0, FREE_SHARE * mask.area):
-            canvas[mask.region][largest_part(free)] = i + 1
+            canvas[mask.region][free] = i + 1
             kept.append(i)
     return renumbered(canvas, masks.take(kept), kept)
 

@@ -13,7 +13,7 @@ from promptless.image import Shape
 from promptless.resample import resample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mask:
     """One object: `pixels` (bool, *spatial) lie in the image from `start` on."""
 
@@ -77,7 +77,7 @@ class Mask:
         return Mask(tuple(max(a, 0) for a in self.start), self.pixels[inside])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Masks:
     """Decoded objects: each with its `id` (of the prompt), `score`, `stability`, and whether a tile cut it."""
 

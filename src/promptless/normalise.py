@@ -26,8 +26,13 @@ def intensity_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def scaled(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:
+    """Return `pixels` as float32 in [0, 1], `low` and below being 0, `high` and above 1, what is not a number 0."""
+    finite = np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return np.clip((finite - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
+
+
 def normalise(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:
     """Return `pixels` (channel, *spatial) as float32 in [0, 1] with three channels; a single one is repeated."""
-    span = max(high - low, 1e-6)
-    scaled = np.clip((np.nan_to_num(pixels.astype(np.float32), nan=low, posinf=high, neginf=low) - low) / span, 0, 1)
-    return np.repeat(scaled, 3, axis=0) if len(scaled) == 1 else scaled
+    channels = scaled(pixels, low, high)
+    return np.repeat(channels, 3, axis=0) if len(channels) == 1 else channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,15 +14,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from promptless import __version__, stitch
 from promptless import labels as label_images
-from promptless import stitch
 from promptless.image import Image, Shape
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
 from promptless.prompts import Prompt, Prompts
 from promptless.propose import propose
-from promptless.registry import load, model_hash
+from promptless.registry import load, model_hash, sha256
 from promptless.resample import resample
 from promptless.result import Segmentation
 from promptless.tiles import Tile, round_up, tiles
@@ -53,7 +54,8 @@ def segment(
     `channel` (from 0) takes one channel; without it colours are seen as colours. `mpp` is the size of a
     pixel in micrometres, and overrides the file's; where it is known, the image is brought to the model's
     pixel size. Objects scored below `min_score` are left out (by default the model's own threshold).
-    `tile` and `halo` (pixels per side) bound the memory. `progress(done, total)` is told of every tile.
+    `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory.
+    `progress(done, total)` is told of every tile.
     """
     steps = Steps()
     with steps.timed("read"):
@@ -61,7 +63,9 @@ def segment(
         model = load(model) if isinstance(model, str | Path) else model
     view = View.of(image, model)
     threshold = model.config.min_score if min_score is None else min_score
-    cuts = list(tiles(image.shape, each(image, tile), each(image, halo), view.align))
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"min_score is {threshold}; scores lie between 0 and 1")
+    cuts = list(tiles(image.shape, view.in_image(tile), view.in_image(halo), view.align))
     found: list[Masks] = []
     asked: list[Prompt] = []
     for done, cut in enumerate(cuts):
@@ -75,6 +79,8 @@ def segment(
     masks = replace(masks, ids=np.arange(1, len(masks) + 1))
     arguments = {"channel": channel, "mpp": mpp, "min_score": threshold, "tile": tile, "halo": halo}
     record = manifest(model, view, arguments, len(cuts), steps)
+    if isinstance(source, str | Path):
+        record["input"] = {"name": Path(source).name, "sha256": sha256(Path(source))}
     return Segmentation(image, labels, masks, Prompts(image.shape, prompts), record)
 
 
@@ -84,6 +90,7 @@ def segment_tile(view: View, tile: Tile, model: Model, min_score: float, steps: 
         embedding = encode(view, tile, model)
     with steps.timed("propose"):
         prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
+        prompts = near_core(prompts, tile)
     with steps.timed("decode"):
         masks = decode(model, embedding.features, prompts, view.zoom)
     with steps.timed("assemble"):
@@ -102,6 +109,10 @@ class View:
     zoom: float = 1.0  # model pixels per image pixel
     align: int = 1  # image pixels
 
+    def in_image(self, pixels: int) -> tuple[int, ...]:
+        """Return a length in model pixels as whole pixels of the image, once per axis."""
+        return each(self.image, round(pixels / self.zoom) or min(pixels, 1))
+
     @classmethod
     def of(cls, image: Image, model: Model) -> View:
         """Return how `model` looks at `image`, refusing what it was not made for."""
@@ -113,7 +124,7 @@ class View:
             )
         if len(image.data) not in (1, 3):
             raise ValueError(
-                f"the image has {len(image.data)} channels; choose one with channel=0 ... {len(image.data) - 1}"
+                f"the image has {len(image.data)} channels; choose one with channel (from 0 to {len(image.data) - 1})"
             )
         zoom = 1.0 if image.spacing is None else float(np.mean(image.spacing)) / kind.pixel_size
         if not ZOOMS[0] <= zoom <= ZOOMS[1]:
@@ -140,6 +151,14 @@ def in_pixels(prompts: Prompts, shape: Shape, zoom: float) -> Prompts:
     if zoom == 1:
         return prompts
     return Prompts(shape, tuple(prompt.zoomed(1 / zoom, shape) for prompt in prompts.items))
+
+
+def near_core(prompts: Prompts, tile: Tile) -> Prompts:
+    """Return the prompts whose box reaches into the tile's core; other tiles answer the others."""
+    starts = [core.start - outer.start for core, outer in zip(tile.core, tile.outer, strict=True)]
+    stops = [core.stop - outer.start for core, outer in zip(tile.core, tile.outer, strict=True)]
+    inside = [p for p in prompts.items if (p.extent[:, 1] > starts).all() and (p.extent[:, 0] < stops).all()]
+    return Prompts(prompts.shape, tuple(inside))
 
 
 def opened(source: str | Path | NDArray[np.generic] | Image, channel: int | None, mpp: float | None) -> Image:
@@ -175,9 +194,10 @@ class Steps:
 
 def manifest(model: Model, view: View, arguments: dict[str, Any], n_tiles: int, steps: Steps) -> dict[str, Any]:
     """Return the record of a run: what it was made with, and how long each step took."""
-    packages = ("promptless", "numpy", "scipy", "scikit-image", "onnxruntime")
+    packages = ("numpy", "scipy", "scikit-image", "onnxruntime")
+    versions = {"promptless": __version__, "python": platform.python_version()}
     return {
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": versions | {name: metadata.version(name) for name in packages},
         "model": {"name": model.config.name, "version": model.config.version, "hash": model_hash(model.config)},
         "arguments": arguments,
         "image": {

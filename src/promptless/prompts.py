@@ -18,7 +18,7 @@ AUTO, USER = "auto", "user"
 STATES = ("kept", "added", "edited", "deleted")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
     """What is asked about one object.
 
@@ -83,19 +83,22 @@ class Prompt:
 
     def zoomed(self, factor: float, shape: Shape) -> Prompt:
         """Return the same prompt in an image of `shape` whose pixels are `factor` times as many along each axis."""
+        coarse = None if self.coarse is None else self.coarse.zoomed(factor, shape)
         return Prompt(
             self.id,
             (self.points + 0.5) * np.float32(factor) - np.float32(0.5),
             self.point_labels,
-            None if self.box is None else self.box * np.float32(factor),
-            None if self.coarse is None else self.coarse.zoomed(factor, shape),
+            None
+            if self.box is None
+            else np.minimum(self.box * np.float32(factor), np.array(shape, np.float32)[:, None]),
+            coarse if coarse is not None and coarse.area else None,
             self.score,
             self.source,
             self.state,
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompts:
     """The prompts of an image of spatial `shape`, one per object."""
 

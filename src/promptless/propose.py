@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 from skimage.segmentation import watershed
 
 from promptless import labels as label_images
@@ -14,6 +15,7 @@ from promptless.prompts import BACKGROUND, OBJECT, Prompt, Prompts
 
 Array = NDArray[np.float32]
 NEIGHBOUR_PX = 3  # objects whose boxes come this close are neighbours
+CANDIDATES = 9  # nearest objects, itself included, among which an object's neighbours are looked for
 
 
 def propose(maps: Array, config: ProposalConfig) -> Prompts:
@@ -30,7 +32,7 @@ def propose(maps: Array, config: ProposalConfig) -> Prompts:
     asked: set[tuple[int, ...]] = set()
     for saddle in config.saddles:
         owner = merged(basins, height, saddle)
-        members = {number: tuple(np.flatnonzero(owner == number).tolist()) for number in np.unique(owner[1:])}
+        members = groups(owner)
         new = {number for number, group in members.items() if group not in asked}
         prompts += reading(owner[basins], new, foreground, height, config, first=len(prompts) + 1)
         asked.update(members.values())
@@ -42,12 +44,20 @@ def reading(
 ) -> list[Prompt]:
     """Return a prompt, numbered from `first` on, for each `wanted` object of one label image."""
     masks = {i: mask for i, mask in label_images.objects(labels).items() if mask.area >= config.min_area}
-    centres = {i: peak(mask, height) for i, mask in masks.items()}
-    near = dict(zip(masks, neighbours(masks, config.negatives - 1), strict=True))
+    chosen = sorted(wanted & masks.keys())
+    near = neighbours(masks, chosen, config.negatives - 1)
     return [
-        prompt(number, masks[i], centres[i], [centres[other] for other in near[i]], foreground)
-        for number, i in enumerate(sorted(wanted & masks.keys()), start=first)
+        prompt(number, masks[i], peak(masks[i], height), [peak(masks[other], height) for other in others], foreground)
+        for number, (i, others) in enumerate(zip(chosen, near, strict=True), start=first)
     ]
+
+
+def groups(owner: NDArray[np.int32]) -> dict[int, tuple[int, ...]]:
+    """Return which basins each merged basin is made of; `owner` says for each basin (0, the background) whose it is."""
+    order = np.argsort(owner[1:], kind="stable") + 1
+    numbers, first = np.unique(owner[order], return_index=True)
+    parts = np.split(order, first[1:])
+    return {int(number): tuple(part.tolist()) for number, part in zip(numbers, parts, strict=True)}
 
 
 def basins_of(foreground: Array, interior: Array, config: ProposalConfig) -> tuple[NDArray[np.int64], Array]:
@@ -113,19 +123,19 @@ def peak(mask: Mask, height: Array) -> tuple[int, ...]:
     return tuple(int(a) + s for a, s in zip(at, mask.start, strict=True))
 
 
-def neighbours(masks: dict[int, Mask], n: int) -> list[list[int]]:
-    """Return for each object the up to `n` others whose boxes are within `NEIGHBOUR_PX` pixels, nearest first."""
-    if not masks:
+def neighbours(masks: dict[int, Mask], wanted: list[int], n: int) -> list[list[int]]:
+    """Return for each `wanted` object the up to `n` others with boxes within `NEIGHBOUR_PX` pixels, nearest first."""
+    if not wanted:
         return []
     ids = np.array(list(masks))
     boxes = np.stack([mask.box for mask in masks.values()])  # (objects, ndim, 2)
+    own = np.searchsorted(ids, wanted)
     centres = boxes.mean(axis=2)
+    _, nearest = KDTree(centres).query(centres[own], k=range(1, min(CANDIDATES, len(ids)) + 1))
     near = []
-    for box, centre in zip(boxes, centres, strict=True):
-        apart = np.maximum(boxes[:, :, 0] - box[:, 1], box[:, 0] - boxes[:, :, 1]).max(axis=1)
-        distance = np.square(centres - centre).sum(axis=1)
-        touching = np.flatnonzero((apart < NEIGHBOUR_PX) & (distance > 0))
-        near.append(ids[touching[np.argsort(distance[touching], kind="stable")[:n]]].tolist())
+    for i, others in zip(own, np.asarray(nearest), strict=True):
+        apart = np.maximum(boxes[others, :, 0] - boxes[i, :, 1], boxes[i, :, 0] - boxes[others, :, 1]).max(axis=1)
+        near.append(ids[others[(apart < NEIGHBOUR_PX) & (others != i)]][:n].tolist())
     return near
 
 

@@ -21,11 +21,11 @@ def load(name_or_folder: str | Path, *, runtime: str | None = None, threads: int
     """
     folder = find(name_or_folder)
     config = ModelConfig.read(folder / CONFIG)
-    verify(folder, config)
     if runtime is None:
-        runtime = "onnx" if "encode.onnx" in config.files else "torch"
+        runtime = "onnx" if set(NEEDED["onnx"]) <= set(config.files) else "torch"
     if runtime not in RUNTIMES:
         raise ValueError(f"there is no runtime {runtime!r}; use {' or '.join(RUNTIMES)}")
+    verify(folder, config, NEEDED[runtime])
     return RUNTIMES[runtime](folder, config, threads)
 
 
@@ -48,8 +48,11 @@ def find(name_or_folder: str | Path) -> Path:
     )
 
 
-def verify(folder: Path, config: ModelConfig) -> None:
-    """Raise where a file of a model folder is missing or is not the one that `config.json` names."""
+def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
+    """Raise where a file of a model folder is missing, or is not the one that `config.json` names."""
+    unnamed = [name for name in needed if name not in config.files]
+    if unnamed:
+        raise ValueError(f"{folder / CONFIG} has no hash for {', '.join(unnamed)}; export the model again")
     for name, expected in config.files.items():
         path = folder / name
         if not path.is_file():
@@ -88,4 +91,6 @@ def torch_model(folder: Path, config: ModelConfig, threads: int | None) -> Model
     return TorchModel.load(folder, config, threads)
 
 
+NEEDED = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
+"""The files that each runtime reads."""
 RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None], Model]] = {"onnx": onnx_model, "torch": torch_model}

@@ -59,7 +59,7 @@ class Objects(Mapping[str, NDArray[Any]]):
         return f"Objects({self.n_objects} objects: {', '.join(self._columns)})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """An image's objects, with all that is needed to save, check or repeat them.
 

@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 BOX_START, BOX_STOP = 2, 3
 """Point labels of a box's corners, as SAM's prompt encoder numbers its tables."""
-LARGE = 1.0
+STABILITY_OFFSET = 1.0
 """Logit offset between the two thresholds of `stability` (as in SAM's automatic mask generator)."""
 
 
@@ -42,8 +42,9 @@ def place(prompt: Prompt, zoom: float, config: WindowConfig) -> Window:
     """
     extent = prompt.extent * zoom
     room = config.size * config.fill
-    fits = [pool for pool in config.pools if np.ptp(extent, axis=1).max() <= room * pool]
-    pool = min(fits, default=max(config.pools))
+    pool = 1
+    while np.ptp(extent, axis=1).max() > room * pool:
+        pool *= 2
     middle = extent.mean(axis=1) / (config.stride * pool)
     return Window(tuple(int(v) for v in np.round(middle - config.cells / 2)), pool)
 
@@ -175,8 +176,8 @@ def threshold(logits: Array, window: Window, zoom: float, config: WindowConfig, 
 
 
 def stability_of(logits: Array) -> float:
-    """Return the IoU of the masks at thresholds `LARGE` above and below 0."""
-    return float((logits > LARGE).sum() / max(1, (logits > -LARGE).sum()))
+    """Return the IoU of the masks at thresholds `STABILITY_OFFSET` above and below 0."""
+    return float((logits > STABILITY_OFFSET).sum() / max(1, (logits > -STABILITY_OFFSET).sum()))
 
 
 def n_points(prompt: Prompt, config: WindowConfig) -> int:

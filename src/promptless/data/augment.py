@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from promptless.data import stains
 from promptless.data.sample import Sample
+from promptless.normalise import scaled
 from promptless.tiles import round_up
 
 Array = NDArray[np.float32]
@@ -57,8 +58,7 @@ def draw_geometry(sample: Sample, size: int, rng: np.random.Generator) -> Geomet
 
 def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, NDArray[np.int32]]:
     """Return the patch (channel, size, size) in [0, 1] and its labels, the image mirrored beyond its border."""
-    low, high = sample.range
-    image = torch.from_numpy(((sample.pixels.astype(np.float32) - low) / max(high - low, 1e-6)).clip(0, 1))[None]
+    image = torch.from_numpy(scaled(sample.pixels, *sample.range))[None]
     labels = torch.from_numpy(sample.labels.astype(np.float32))[None, None]
     n = geometry.reduction
     padded = tuple(round_up(length, n) for length in sample.labels.shape)

@@ -12,7 +12,7 @@ from skimage.measure import regionprops
 from promptless.normalise import intensity_range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """An image with its label image.
 

@@ -41,7 +41,7 @@ def write_objects(segmentation: Segmentation, path: Path) -> None:
         writer = csv.DictWriter(file, list(objects))
         writer.writeheader()
         writer.writerows(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in objects.rows()
+            {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in objects.rows()
         )
 
 
@@ -80,6 +80,7 @@ def save(segmentation: Segmentation, folder: Path, name: str) -> dict[str, Path]
     """Write every output, each whole or not at all, and return the paths by kind."""
     folder.mkdir(parents=True, exist_ok=True)
     targets = paths(folder, name)
+    targets["manifest"].unlink(missing_ok=True)  # what it vouches for is about to change
     for kind, (_, write) in WRITERS.items():
         with replacing(targets[kind]) as temporary:
             write(segmentation, temporary)

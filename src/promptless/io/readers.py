@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
-from promptless.image import Image, opaque
+from promptless.image import Image
 
 UNITS_UM = {"nm": 1e-3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4}
 """Micrometres per unit, as OME and ImageJ spell the units."""
@@ -43,7 +43,7 @@ def read(path: Path) -> Image:
         raise UnreadableImageError(
             f"{path} is not a {path.suffix[1:].upper()} image, whatever its name says"
         ) from error
-    except (UnreadableImageError, MemoryError):
+    except (UnreadableImageError, PermissionError, MemoryError):
         raise
     except Exception as error:  # what decoders raise on damaged bytes is anything
         raise UnreadableImageError(f"{path} cannot be read ({error}); it may be damaged or cut short") from error
@@ -57,29 +57,37 @@ def read_picture(path: Path) -> Image:
             picture = ImageOps.exif_transpose(opened)
             if picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "PA"):
                 picture = picture.convert("RGB")
-            pixels = np.asarray(picture)
+            pixels, transparent = np.asarray(picture), picture.mode in ("LA", "La", "RGBA", "RGBa")
     if pixels.ndim == 2:
         return Image(pixels[None])
-    return Image(one_if_equal(opaque(np.moveaxis(pixels, -1, 0))))
+    return Image(one_if_equal(np.moveaxis(pixels[..., :-1] if transparent else pixels, -1, 0)))
 
 
 def read_tiff(path: Path) -> Image:
-    """Read the first series of a TIFF that is one plane, with at most three channels unless they are named axes."""
+    """Read the first series of a TIFF that is one plane, with or without channels."""
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         pixels, axes = series.asarray(), series.axes
         spacing = tiff_spacing(file)
+        extra = len(series.keyframe.extrasamples)
     keep = [i for i, (axis, n) in enumerate(zip(axes, pixels.shape, strict=True)) if n > 1 or axis in "YX"]
     pixels = pixels.reshape([pixels.shape[i] for i in keep])
     axes = "".join(axes[i] for i in keep)
     if axes == "YX":
         return Image(pixels[None], spacing)
     if axes == "YXS":
-        return Image(one_if_equal(opaque(np.moveaxis(pixels, -1, 0))), spacing)
-    if axes in ("CYX", "SYX"):
-        return Image(opaque(pixels) if axes == "SYX" else pixels, spacing)
+        return Image(one_if_equal(colours(np.moveaxis(pixels, -1, 0), extra)), spacing)
+    if axes == "SYX":
+        return Image(one_if_equal(colours(pixels, extra)), spacing)
+    if axes == "CYX":
+        return Image(pixels, spacing)
     sizes = ", ".join(f"{axis}={n}" for axis, n in zip(axes, pixels.shape, strict=True))
     raise UnreadableImageError(f"{path} has the axes {sizes}; only one plane (Y, X), with or without channels, is read")
+
+
+def colours(channels: NDArray[np.generic], extra: int) -> NDArray[np.generic]:
+    """Return the channels without transparency, which is the last of two or four where one is `extra`."""
+    return channels[:-1] if extra == 1 and len(channels) in (2, 4) else channels
 
 
 def one_if_equal(channels: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -102,7 +110,11 @@ def tiff_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
 
 def ome_spacing(text: str) -> tuple[float, ...] | None:
     """Return PhysicalSizeY and PhysicalSizeX of the first image in OME-XML, in micrometres."""
-    pixels = next((e for e in ElementTree.fromstring(text).iter() if e.tag.endswith("}Pixels")), None)
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return None
+    pixels = next((e for e in root.iter() if e.tag.endswith("}Pixels")), None)
     if pixels is None or "PhysicalSizeX" not in pixels.attrib or "PhysicalSizeY" not in pixels.attrib:
         return None
     per_unit = [UNITS_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "um")) for axis in "YX"]
@@ -132,12 +144,15 @@ def images_in(paths: Iterable[Path]) -> list[Path]:
             found += sorted(p for p in path.iterdir() if p.suffix.lower() in READERS and p.is_file() and is_input(p))
         else:
             found.append(path)
-    return list(dict.fromkeys(found))
+    return list({path.resolve(): path for path in found}.values())
 
 
 def is_input(path: Path) -> bool:
     """Return whether a file in a folder is meant as an image to read."""
-    return not path.name.startswith(".") and not path.name.endswith(OWN_OUTPUTS)
+    own = [
+        path.with_name(path.name.removesuffix(end) + "_manifest.json") for end in OWN_OUTPUTS if path.name.endswith(end)
+    ]
+    return not path.name.startswith(".") and not any(manifest.exists() for manifest in own)
 
 
 READERS: dict[str, Callable[[Path], Image]] = {

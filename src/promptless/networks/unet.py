@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -58,8 +57,3 @@ def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
-
-
-def n_parameters(module: torch.nn.Module) -> int:
-    """Return the number of values in `module`'s parameters."""
-    return sum(p.numel() for p in module.parameters())

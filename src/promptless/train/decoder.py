@@ -73,7 +73,8 @@ class DecoderTask:
         self, encoded: Encoded, labels: np.ndarray, questions: list[list[Question]], multimask: bool
     ) -> dict[str, Tensor]:
         """Return the losses of all questions on a batch of encoded patches."""
-        levels = {p: functional.avg_pool2d(encoded.embedding, p, ceil_mode=True) for p in self.windows.pools}
+        pools = {place(q.prompt, 1.0, self.windows).pool for asked in questions for q in asked}
+        levels = {pool: functional.avg_pool2d(encoded.embedding, pool, ceil_mode=True) for pool in pools}
         inputs = [self.example(levels, labels, i, q) for i, asked in enumerate(questions) for q in asked]
         if not inputs:
             zero = encoded.embedding.sum() * 0.0

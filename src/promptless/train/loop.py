@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     state = State.fresh(task.module, schedule)
     checkpoint = folder / "checkpoint.pt"
-    if resume and checkpoint.is_file():
+    if checkpoint.is_file():
+        if not resume:
+            raise FileExistsError(f"{checkpoint} is there; resume goes on from it, another folder begins anew")
         state.load(checkpoint)
     rows = RunLog(folder / "log.csv", keep=state.step)
     began = time.monotonic()
@@ -118,13 +121,19 @@ def batches(dataset: Dataset[Batch], schedule: Schedule, start: int) -> Iterator
     """Yield the batches from step `start` on, made by one worker process ahead of time."""
     order = range(start * schedule.batch, schedule.steps * schedule.batch)
     yield from DataLoader(
-        dataset, batch_size=schedule.batch, sampler=order, num_workers=1, prefetch_factor=4, worker_init_fn=one_thread
+        dataset,
+        batch_size=schedule.batch,
+        sampler=order,
+        num_workers=1,
+        prefetch_factor=4,
+        worker_init_fn=prepare_worker,
     )
 
 
-def one_thread(worker: int) -> None:
-    """Keep a loading process from competing with the training process for cores."""
+def prepare_worker(worker: int) -> None:
+    """Keep a loading process from competing for cores, and leave Ctrl-C to the training process."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class State:
@@ -174,7 +183,9 @@ class RunLog:
     def __init__(self, path: Path, keep: int) -> None:
         self.path = path
         lines = path.read_text().splitlines()[: keep + 1] if keep and path.is_file() else []
-        path.write_text("".join(line + "\n" for line in lines))
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(line + "\n" for line in lines))
+        temporary.replace(path)
         self.empty = not lines
 
     def write(self, row: dict[str, float]) -> None:

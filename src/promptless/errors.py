@@ -1,0 +1,9 @@
+"""What an error says to a person."""
+
+from __future__ import annotations
+
+
+def reason(error: BaseException) -> str:
+    """Return what went wrong in one line; errors that are not ours also say what they are."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: {text}"
