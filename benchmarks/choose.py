@@ -20,15 +20,17 @@ from promptless.image import Image
 from promptless.masks import Masks
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.model import ImageEmbedding, Model
+from promptless.pipeline import View, in_pixels
 from promptless.propose import propose
 from promptless.windows import decode
 
 SCORES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def decoded(embedding: ImageEmbedding, model: Model, config: ProposalConfig) -> Masks:
+def decoded(view: View, embedding: ImageEmbedding, model: Model, config: ProposalConfig) -> Masks:
     """Return all decoded objects of an image."""
-    return decode(model, embedding.features, propose(embedding.maps, config))
+    prompts = in_pixels(propose(embedding.maps, config), view.image.shape, view.zoom)
+    return decode(model, embedding.features, prompts, view.zoom)
 
 
 def settings(arguments: argparse.Namespace, start: ProposalConfig) -> Iterator[ProposalConfig]:
@@ -54,8 +56,8 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nuclei")
-    parser.add_argument("--foreground", type=float, nargs="+", default=[0.5])
-    parser.add_argument("--saddles", nargs="+", default=["0.6,0.75,0.9"])
+    parser.add_argument("--foreground", type=float, nargs="+", default=[0.6])
+    parser.add_argument("--saddles", nargs="+", default=["0.75"])
     parser.add_argument("--smooth", type=float, nargs="+", default=[1.5])
     arguments = parser.parse_args()
     model = load(arguments.model)
@@ -64,7 +66,7 @@ def main() -> None:
     embeddings = [embedded(Image(sample.pixels), model) for sample in dev]
     print("mSA, AP at .5 pooled, AP at .5 mean over images")
     for config in settings(arguments, model.config.proposals):
-        found = [decoded(embedding, model, config) for embedding in embeddings]
+        found = [decoded(*looked, model, config) for looked in embeddings]
         for least in SCORES:
             labels = [
                 label_images.paint(masks.take(masks.scores >= least), sample.labels.shape)[0]

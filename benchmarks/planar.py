@@ -79,16 +79,17 @@ def scored(sample: Sample, model: Model) -> Scored:
 def coarse_labels(image: Image, model: Model) -> np.ndarray:
     """Return the label image of the prompt generator's own masks, assembled as decoded masks are."""
     config = model.config.proposals
-    found = label_images.objects(propose.coarse_labels(embedded(image, model).maps, config))
-    masks = tuple(mask for mask in found.values() if mask.area >= config.min_area)
+    view, embedding = embedded(image, model)
+    found = label_images.objects(propose.coarse_labels(embedding.maps, config))
+    masks = tuple(mask.zoomed(1 / view.zoom, image.shape) for mask in found.values() if mask.area >= config.min_area)
     ones = np.ones(len(masks), np.float32)
     return label_images.paint(Masks(masks, np.arange(len(masks)), ones, ones, ones == 0), image.shape)[0]
 
 
-def embedded(image: Image, model: Model) -> ImageEmbedding:
-    """Return the embedding of a whole image."""
-    whole = tuple(slice(0, n) for n in image.shape)
-    return encode(View.of(image, model), Tile(whole, whole), model)
+def embedded(image: Image, model: Model) -> tuple[View, ImageEmbedding]:
+    """Return how the model looks at a whole image, and its embedding."""
+    view, whole = View.of(image, model), tuple(slice(0, n) for n in image.shape)
+    return view, encode(view, Tile(whole, whole), model)
 
 
 def accuracy(model: Model, split: str) -> None:
@@ -176,7 +177,7 @@ def fresh(model_name: str, image: Image) -> None:
 def per_object(model: Model) -> None:
     """Print the time per object with 100 and with 1,000 objects."""
     disc = np.hypot(*(np.indices((1024, 1024)) % 32 - 16)) < 9
-    features, maps = embedded(Image(disc[None].astype(np.uint8) * 200), model)
+    _, (features, maps) = embedded(Image(disc[None].astype(np.uint8) * 200), model)
     prompts = propose.propose(maps, model.config.proposals)
     rounds = -(-1000 // max(1, len(prompts)))
     items = (prompts.items * rounds)[:1000]
@@ -201,7 +202,7 @@ def whole_against_windows(model_name: str, image: Image, n: int = 20) -> None:
     from promptless.networks.sam import PromptDecoder
 
     model = load(model_name, runtime="torch")
-    features = embedded(image, model).features
+    features = embedded(image, model)[1].features
     size = PromptableSize.from_dict(model.config.network)
     window, tokens = model.config.window, model.config.window.points + 2
     seconds = {}

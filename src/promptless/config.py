@@ -18,6 +18,7 @@ class Kind:
     modality: str = "nuclei in fluorescence, bright-field and stained tissue"
     pixel_size: float = 0.5  # um: images of known pixel size are resampled to this
     object_px: tuple[float, float] = (8.0, 100.0)  # diameters of objects, in pixels
+    small_px: float = 0.0  # where the pixel size is not known, an image of objects smaller than this is seen doubled
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ProposalConfig:
 
     foreground: float = 0.5  # probability from which a pixel belongs to some object
     smooth: float = 1.5  # pixels: standard deviation of the Gaussian over the interior distance
-    saddles: tuple[float, ...] = (0.6, 0.75, 0.9)  # readings: peaks are one object from this pass-to-peak ratio on
+    saddles: tuple[float, ...] = (0.75,)  # readings: peaks are one object from this pass-to-peak ratio on
     min_area: int = 12  # pixels
     negatives: int = 3
 

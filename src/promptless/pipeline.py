@@ -29,6 +29,8 @@ from promptless.tiles import Tile, round_up, tiles
 from promptless.windows import decode
 
 TILE, HALO = 1024, 128
+GLANCE, FEW = 256, 5
+"""Pixels per side from which the size of objects is judged, and how many of them it takes."""
 ZOOMS = (0.1, 8.0)
 """How far an image's pixel size may be from the model's before it is doubted."""
 
@@ -52,8 +54,9 @@ def segment(
     `source` is a file, an array (y, x) or (y, x, colour), or an `Image`. `model` is the name of one that
     ships, a model folder, or a model from `promptless.load`, which saves time over many images.
     `channel` (from 0) takes one channel; without it colours are seen as colours. `mpp` is the size of a
-    pixel in micrometres, and overrides the file's; where it is known, the image is brought to the model's
-    pixel size. Objects scored below `min_score` are left out (by default the model's own threshold).
+    pixel in micrometres, and overrides the file's. Where it is known, the image is brought to the model's
+    pixel size; where it is not, an image of very small objects is looked at doubled. Objects scored below
+    `min_score` are left out (by default the model's own threshold).
     `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory.
     `progress(done, total)` is told of every tile.
     """
@@ -61,7 +64,8 @@ def segment(
     with steps.timed("read"):
         image = opened(source, channel, mpp)
         model = load(model) if isinstance(model, str | Path) else model
-    view = View.of(image, model)
+    with steps.timed("glance"):
+        view = View.of(image, model)
     threshold = model.config.min_score if min_score is None else min_score
     if not 0 <= threshold <= 1:
         raise ValueError(f"min_score is {threshold}; scores lie between 0 and 1")
@@ -126,13 +130,27 @@ class View:
             raise ValueError(
                 f"the image has {len(image.data)} channels; choose one with channel (from 0 to {len(image.data) - 1})"
             )
-        zoom = 1.0 if image.spacing is None else float(np.mean(image.spacing)) / kind.pixel_size
+        view = cls(image, *intensity_range(image.data), 1.0, model.config.align)
+        if image.spacing is None:
+            return replace(view, zoom=2.0, align=1) if seems_small(view, model) else view
+        zoom = float(np.mean(image.spacing)) / kind.pixel_size
         if not ZOOMS[0] <= zoom <= ZOOMS[1]:
             raise ValueError(
                 f"a pixel of {zoom * kind.pixel_size:g} {image.unit} is {zoom:g} times the {kind.pixel_size:g} um that "
                 f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
             )
-        return cls(image, *intensity_range(image.data), zoom, model.config.align if zoom == 1 else 1)
+        return view if zoom == 1 else replace(view, zoom=zoom, align=1)
+
+
+def seems_small(view: View, model: Model) -> bool:
+    """Return whether the objects in the middle of an image are too small for the model to outline them well."""
+    limit = model.config.kind.small_px
+    if not limit:
+        return False
+    middle = tuple(slice(max(0, (n - GLANCE) // 2), min(n, (n + GLANCE) // 2)) for n in view.image.shape)
+    prompts = propose(encode(view, Tile(middle, middle), model).maps, model.config.proposals)
+    areas = [prompt.coarse.area for prompt in prompts.items if prompt.coarse is not None]
+    return len(areas) >= FEW and 2 * np.sqrt(np.median(areas) / np.pi) < limit
 
 
 def encode(view: View, tile: Tile, model: Model) -> ImageEmbedding:

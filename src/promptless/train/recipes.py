@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from promptless.config import ModelConfig, ProposalConfig, WindowConfig, from_dict
+from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig, from_dict
 from promptless.data.sources import dsb2018
 from promptless.export import export
 from promptless.networks.promptable import Promptable, PromptableSize
@@ -104,6 +104,7 @@ def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
 def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:
     """Return the configuration of the model that a recipe yields."""
     nested = {
+        "kind": from_dict(Kind, content.get("kind", {}), where),
         "window": from_dict(WindowConfig, content.get("window", {}), where),
         "proposals": from_dict(ProposalConfig, content.get("proposals", {}), where),
     }
