@@ -81,7 +81,7 @@ def test_running_out_of_memory_fails_one_image(folder, tmp_path):
             raise MemoryError
 
     states = list(segment_all(jobs([folder / "a.png"]), Greedy(), tmp_path / "out"))
-    assert [(o.state, o.message) for o in states] == [("failed", "MemoryError: out of memory")]
+    assert [(o.state, o.message) for o in states] == [("failed", "out of memory; smaller tiles need less (--tile)")]
 
 
 def test_progress_counts_images_and_the_tiles_in_them(folder, tmp_path):

@@ -79,7 +79,8 @@ def test_the_model_hash_depends_on_every_file_and_not_on_their_order(tiny_config
     assert model_hash(one) == model_hash(other) != model_hash(replace(tiny_config, files={"a": "1", "b": "3"}))
 
 
-def test_a_model_without_files_passes(tmp_path, tiny_config):
-    verify(tmp_path, replace(tiny_config, files={}))
+def test_a_file_that_a_runtime_reads_must_have_a_hash(tmp_path, tiny_config):
+    with pytest.raises(ValueError, match=r"no hash for decode\.onnx"):
+        verify(tmp_path, replace(tiny_config, files={"encode.onnx": "0"}), ("encode.onnx", "decode.onnx"))
     with pytest.raises(FileNotFoundError):
-        verify(tmp_path, replace(tiny_config, files={"x": "0"}))
+        verify(tmp_path, replace(tiny_config, files={"x": "0"}), ())

@@ -61,12 +61,12 @@ def test_a_run_that_was_killed_and_resumed_is_the_same(undisturbed, tmp_path, st
     assert again.done < SCHEDULE.steps or stop < SCHEDULE.checkpoint_every
 
 
-def test_without_resume_a_run_begins_again(undisturbed, tmp_path):
+def test_without_resume_nothing_is_written_over_a_run(tmp_path):
     fit(Line(), Points(), replace(SCHEDULE, steps=5), tmp_path)
-    task = Line()
-    fit(task, Points(), SCHEDULE, tmp_path)
-    assert task.done == SCHEDULE.steps
-    assert (tmp_path / "log.csv").read_text() == (undisturbed[0] / "log.csv").read_text()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match="resume"):
+        fit(Line(), Points(), SCHEDULE, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_complete_run_is_not_done_again(tmp_path):

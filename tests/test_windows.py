@@ -50,7 +50,7 @@ def seen(model, blobs):
     return model.encode(rgb).features, prompts, labels
 
 
-@pytest.mark.parametrize(("side", "pool"), [(5, 1), (24, 1), (25, 2), (48, 2), (49, 4), (500, 4)])
+@pytest.mark.parametrize(("side", "pool"), [(5, 1), (24, 1), (25, 2), (48, 2), (49, 4), (96, 4), (97, 8), (500, 32)])
 def test_objects_larger_than_the_window_use_a_larger_pool(side, pool):
     assert place(boxed(1, (40, 45), (100, 100 + side)), 1.0, CONFIG).pool == pool
 

@@ -5,5 +5,7 @@ from __future__ import annotations
 
 def reason(error: BaseException) -> str:
     """Return what went wrong in one line; errors that are not ours also say what they are."""
+    if isinstance(error, MemoryError):
+        return "out of memory; smaller tiles need less (--tile)"
     text = " ".join(str(error).split())
     return text if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: {text}"

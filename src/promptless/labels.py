@@ -29,8 +29,9 @@ def paint(masks: Masks, shape: Shape) -> tuple[NDArray[np.int32], Masks]:
     kept = []
     for i in order:
         mask = masks.masks[i].clipped(shape)
-        free = largest_part(mask.pixels & (canvas[mask.region] == 0))
-        if free.sum() >= max(1.0, FREE_SHARE * mask.area):
+        own = largest_part(mask.pixels)
+        free = largest_part(own & (canvas[mask.region] == 0))
+        if free.sum() >= max(1.0, FREE_SHARE * own.sum()):
             canvas[mask.region][free] = i + 1
             kept.append(i)
     return renumbered(canvas, masks.take(kept), kept)

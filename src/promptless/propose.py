@@ -54,6 +54,8 @@ def reading(
 
 def groups(owner: NDArray[np.int32]) -> dict[int, tuple[int, ...]]:
     """Return which basins each merged basin is made of; `owner` says for each basin (0, the background) whose it is."""
+    if len(owner) < 2:
+        return {}
     order = np.argsort(owner[1:], kind="stable") + 1
     numbers, first = np.unique(owner[order], return_index=True)
     parts = np.split(order, first[1:])
