@@ -71,7 +71,11 @@ def test_a_recipe_says_everything(recipe):
     assert (content.source, content.seed, content.ids["train"]) == ("dsb2018", 3, ["a", "b"])
     assert content.network.sam.embedding == 32
     assert content.model.window.cells == content.network.cells == 8
-    assert (content.generator.schedule.steps, content.decoder.per_image, content.joint.patch) == (2, 2, 32)
+    assert (
+        content.phases["generator"].schedule.steps,
+        content.phases["decoder"].per_image,
+        content.phases["joint"].patch,
+    ) == (2, 2, 32)
 
 
 def test_the_recipe_that_ships_can_be_read(monkeypatch):

@@ -14,7 +14,7 @@ from promptless.normalise import intensity_range, normalise
 
 SMALL, LARGE = 800, 4096
 """Images whose longer side is below the first are shown larger, above the second smaller, by whole factors."""
-ON_DARK, ON_BRIGHT = (255, 214, 0), (0, 110, 60)
+ON_DARK, ON_BRIGHT = (255, 214, 0), (0, 255, 60)
 
 
 def write(image: Image, labels: NDArray[np.integer], path: Path) -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig, from_dict
 from promptless.data.sources import dsb2018
 from promptless.export import export
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
+from promptless.registry import find
+from promptless.runtimes.torch import WEIGHTS
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.loop import Schedule, Task, fit
@@ -52,10 +55,9 @@ class Recipe:
     seed: int
     sampling: Mapping[str, float]
     network: PromptableSize
-    generator: Phase
-    decoder: Phase
-    joint: Phase
+    phases: Mapping[str, Phase]  # some of `TASKS`, in that order
     model: ModelConfig = field(repr=False)
+    start: str | None = None  # a model, by name or folder, whose weights training goes on from
 
 
 def read(path: Path) -> Recipe:
@@ -66,9 +68,7 @@ def read(path: Path) -> Recipe:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
-    missing = sorted(
-        {"source", "split", "seed", "sampling", "network", "generator", "decoder", "joint", "model"} - set(content)
-    )
+    missing = sorted({"source", "split", "seed", "sampling", "network", "model"} - set(content))
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     if content["source"] not in SOURCES:
@@ -81,10 +81,9 @@ def read(path: Path) -> Recipe:
         content["seed"],
         content["sampling"],
         from_dict(PromptableSize, network_tables(content["network"], where), where),
-        Phase.from_dict(content["generator"], where),
-        Phase.from_dict(content["decoder"], where),
-        Phase.from_dict(content["joint"], where),
+        {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
         model_config(content["model"], where),
+        content.get("start"),
     )
 
 
@@ -112,18 +111,18 @@ def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:
 
 
 def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
-    """Train the generator, then the decoder, then both; export, and return the model folder, `folder`/model.
+    """Train what the recipe's phases say, in order; export, and return the model folder, `folder`/model.
 
-    The phases keep their checkpoints and logs in folders of their own; with `resume` each goes on from
-    its last checkpoint, and one that is complete is not done again.
+    `generator` trains the prompt generator, `decoder` the rest on it, `joint` both. The phases keep
+    their checkpoints and logs in folders of their own; with `resume` each goes on from its last
+    checkpoint, and one that is complete is not done again.
     """
     torch.manual_seed(recipe.seed)
     samples = list(SOURCES[recipe.source](recipe.data, recipe.ids["train"]))
-    network = Promptable(recipe.network)
-    phases = {"generator": recipe.generator, "decoder": recipe.decoder, "joint": recipe.joint}
-    total = sum(phase.schedule.steps for phase in phases.values())
+    network = begun(recipe)
+    total = sum(phase.schedule.steps for phase in recipe.phases.values())
     before = 0
-    for number, (name, phase) in enumerate(phases.items()):
+    for number, (name, phase) in enumerate(recipe.phases.items()):
         task = TASKS[name](network, recipe, phase)
         patches = Patches(samples, recipe.sampling, phase.patch, recipe.seed + number)
         shown = partial(tell, progress, before, total, name)
@@ -132,6 +131,15 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progr
         before += phase.schedule.steps
     export(network, recipe.model, folder / "model")
     return folder / "model"
+
+
+def begun(recipe: Recipe) -> Promptable:
+    """Return the network that training begins with: fresh, or with the weights that the recipe starts from."""
+    network = Promptable(recipe.network)
+    if recipe.start is not None:
+        stored = load_file(find(recipe.start) / WEIGHTS)
+        network.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in stored.items()})
+    return network
 
 
 def tell(progress: Progress, before: int, total: int, name: str, step: int, steps: int, loss: float) -> None:
