@@ -96,3 +96,17 @@ def test_progress_counts_images_and_the_tiles_in_them(folder, tmp_path):
 def test_the_outputs_of_an_earlier_run_are_not_taken_for_images(folder):
     run(folder, folder)
     assert [j.name for j in jobs([folder])] == ["a", "b", "c"]
+
+
+def test_results_of_another_image_or_other_options_are_not_passed_off_as_these(folder, tmp_path, blobs):
+    out = tmp_path / "out"
+    run(folder, out)
+    before = (out / "a_labels.tif").read_bytes()
+    assert [o.state for o in run(folder, out)] == ["skipped", "failed", "skipped"]
+    other = run(folder, out, min_score=0.95)
+    assert [o.state for o in other] == ["failed"] * 3
+    assert "--overwrite" in other[0].message
+    PillowImage.fromarray(blobs[0][::-1].copy()).save(folder / "a.png")
+    assert [o.state for o in run(folder, out)] == ["failed", "failed", "skipped"]
+    assert (out / "a_labels.tif").read_bytes() == before
+    assert [o.state for o in run(folder, out, overwrite=True)] == ["done", "failed", "done"]

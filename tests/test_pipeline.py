@@ -178,3 +178,26 @@ def test_no_answer_depends_on_other_kinds_of_configuration(blobs):
     image, labels = blobs
     other = replace(NULL, kind=Kind(pixel_size=2.0), align=1, pad=4)
     assert np.array_equal(segment(image, NullModel(other)).labels, labels)
+
+
+def test_an_image_of_small_objects_is_seen_doubled_where_its_pixel_size_is_not_known():
+    careful = NullModel(replace(NULL, kind=Kind(small_px=14.0)))
+    places = [(20, 20 + 24 * i, 5) for i in range(6)]
+    small = discs((60, 160), places)
+    larger = discs((60, 160), [(30, 20 + 24 * i, 10) for i in range(6)])
+    assert segment(picture(small), careful).manifest["image"]["zoom"] == 2.0
+    assert segment(picture(larger), careful).manifest["image"]["zoom"] == 1.0
+    assert segment(picture(small), careful, mpp=0.5).manifest["image"]["zoom"] == 1.0
+    doubled = segment(picture(small), careful)
+    assert doubled.n_objects == len(places)
+    assert np.mean((doubled.labels > 0) == (small > 0)) > 0.99
+
+
+def test_a_few_specks_do_not_double_an_image():
+    careful = NullModel(replace(NULL, kind=Kind(small_px=14.0)))
+    assert segment(picture(discs((60, 160), [(20, 20, 4), (20, 60, 4)])), careful).manifest["image"]["zoom"] == 1.0
+
+
+def test_a_score_threshold_that_is_no_number_is_refused(blobs, null_model):
+    with pytest.raises(ValueError, match="min_score is nan"):
+        segment(blobs[0], null_model, min_score=float("nan"))

@@ -132,3 +132,20 @@ def test_the_place_of_the_data_must_be_set(monkeypatch):
     monkeypatch.delenv("PROMPTLESS_DATA", raising=False)
     with pytest.raises(FileNotFoundError, match="set PROMPTLESS_DATA to the folder that holds dsb2018"):
         data_folder("dsb2018")
+
+
+def test_a_recipe_may_start_from_a_model_and_name_only_some_phases(recipe, tmp_path):
+    first = train(read(recipe), tmp_path / "first")
+    text = recipe.read_text()
+    begin, end = text.index("[generator]"), text.index("[model]")
+    more = recipe.with_name("more.toml")
+    more.write_text(f'start = "{first.as_posix()}"\n{text[:begin]}{text[end:]}')
+    again = train(read(more), tmp_path / "again")
+    assert (again / "model.safetensors").read_bytes() == (first / "model.safetensors").read_bytes()
+
+
+def test_the_recipe_that_goes_on_fits_the_one_that_ships(monkeypatch):
+    monkeypatch.setenv("PROMPTLESS_DATA", "/nowhere")
+    ships, more = read(NUCLEI), read(NUCLEI.with_name("nuclei_more.toml"))
+    assert (more.start, list(more.phases)) == ("nuclei", ["joint"])
+    assert (more.network, more.model, more.sampling) == (ships.network, ships.model, ships.sampling)
