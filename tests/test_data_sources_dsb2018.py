@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from made_up import discs, picture
-from promptless.data.sources.dsb2018 import channels_first, read
+from promptless.data.sources.dsb2018 import read
 
 SPLIT = Path(__file__).parent.parent / "recipes" / "splits" / "dsb2018.json"
 
@@ -52,9 +52,11 @@ def test_a_folder_without_an_index_is_refused(tmp_path):
         list(read(tmp_path, ["a"]))
 
 
-def test_transparency_is_dropped(rng):
-    rgba = rng.integers(0, 255, (5, 6, 4), np.uint8)
-    assert np.array_equal(channels_first(rgba), np.moveaxis(rgba[..., :3], -1, 0))
+def test_transparency_is_dropped(folder, rng):
+    rgba = rng.integers(0, 255, (30, 40, 4), np.uint8)
+    PillowImage.fromarray(rgba).save(folder / "images" / "stained.png")
+    (stained,) = read(folder, ["stained"])
+    assert np.array_equal(stained.pixels, np.moveaxis(rgba[..., :3], -1, 0))
 
 
 def test_split_ids_are_disjoint():

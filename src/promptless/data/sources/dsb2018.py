@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from promptless.data.sample import Sample
+from promptless.io import readers
 
 
 def read(folder: Path, ids: Iterable[str]) -> Iterator[Sample]:
@@ -19,15 +19,6 @@ def read(folder: Path, ids: Iterable[str]) -> Iterator[Sample]:
         raise FileNotFoundError(f"{index} is missing; `data` must name the folder that holds it, images/ and masks/")
     categories = {entry["id"]: entry["category"] for entry in json.loads(index.read_text())}
     for name in ids:
-        image = np.asarray(PillowImage.open(folder / "images" / f"{name}.png"))
-        labels = np.asarray(PillowImage.open(folder / "masks" / f"{name}.png")).astype(np.int32)
-        yield Sample(name, categories[name], channels_first(image), labels)
-
-
-def channels_first(image: np.ndarray) -> np.ndarray:
-    """Return (channel, y, x) with alpha dropped, and one channel where all are equal."""
-    if image.ndim == 2:
-        return image[None]
-    planes = np.moveaxis(image[..., :3], -1, 0)
-    grey = all(np.array_equal(planes[0], plane) for plane in planes[1:])
-    return np.ascontiguousarray(planes[:1] if grey else planes)
+        pixels = readers.read(folder / "images" / f"{name}.png").data
+        labels = readers.read(folder / "masks" / f"{name}.png").data[0].astype(np.int32)
+        yield Sample(name, categories[name], pixels, labels)
