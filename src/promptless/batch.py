@@ -70,14 +70,17 @@ def segment_all(
     pixels, model and options, is skipped unless `overwrite`: the manifest is written last, so an
     interrupted batch goes on where it stopped.
     """
+    wanted = requested(model, options)
     for i, job in enumerate(todo):
         progress(i, job.source.name)
         targets = outputs.paths(folder, job.name)
         try:
-            if not overwrite and finished(job, targets["manifest"], requested(model, options)):
+            if not overwrite and finished(job, targets["manifest"], wanted):
                 yield Outcome(job, "skipped", paths=targets)
                 continue
-            yield segment_one(job, model, folder, BatchProgress(progress, i, job.source.name), options)
+            result = segment(job.source, model, progress=BatchProgress(progress, i, job.source.name), **options)
+            result = replace(result, manifest={**result.manifest, "requested": wanted})
+            yield Outcome(job, "done", result.n_objects, paths=result.save(folder, job.name))
         except Exception as error:  # whatever is wrong with one image, the others go on
             log.debug("%s", job.source, exc_info=True)
             yield Outcome(job, "failed", message=reason(error))
@@ -112,13 +115,3 @@ class BatchProgress:
     def __call__(self, done: int, total: int) -> None:
         """Tell how far the batch is."""
         self.progress(self.before + done / total, self.name)
-
-
-def segment_one(
-    job: Job, model: Model, folder: Path, progress: Callable[[int, int], None], options: dict[str, Any]
-) -> Outcome:
-    """Segment one image and save its outputs."""
-    result = segment(job.source, model, progress=progress, **options)
-    result = replace(result, manifest={**result.manifest, "requested": requested(model, options)})
-    paths = result.save(folder, job.name)
-    return Outcome(job, "done", result.n_objects, paths=paths)

@@ -16,7 +16,7 @@ from promptless.config import ModelConfig
 from promptless.networks.promptable import Promptable
 from promptless.registry import CONFIG, sha256
 from promptless.runtimes.onnx import DECODE, ENCODE
-from promptless.runtimes.torch import WEIGHTS
+from promptless.runtimes.torch import WEIGHTS, single
 
 OPSET = 17
 LARGE = 256
@@ -55,12 +55,7 @@ class Encode(nn.Module):
 def round_to_half(network: Promptable) -> Promptable:
     """Return the network with every weight rounded to half precision, in single precision."""
     copy = Promptable(network.size)
-    copy.load_state_dict(
-        {
-            name: value.float() if value.is_floating_point() else value
-            for name, value in half(network.state_dict()).items()
-        }
-    )
+    copy.load_state_dict(single(half(network.state_dict())))
     return copy
 
 

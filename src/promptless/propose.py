@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -46,8 +48,9 @@ def reading(
     masks = {i: mask for i, mask in label_images.objects(labels).items() if mask.area >= config.min_area}
     chosen = sorted(wanted & masks.keys())
     near = neighbours(masks, chosen, config.negatives - 1)
+    centres = {i: peak(masks[i], height) for i in {*chosen, *chain(*near)}}
     return [
-        prompt(number, masks[i], peak(masks[i], height), [peak(masks[other], height) for other in others], foreground)
+        prompt(number, masks[i], centres[i], [centres[other] for other in others], foreground)
         for number, (i, others) in enumerate(zip(chosen, near, strict=True), start=first)
     ]
 

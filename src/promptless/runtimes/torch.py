@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor
 
 from promptless.config import ModelConfig
 from promptless.model import Array, Decoded, ImageEmbedding
@@ -29,11 +30,7 @@ class TorchModel:
         if threads:
             torch.set_num_threads(threads)
         network = Promptable(PromptableSize.from_dict(config.network))
-        weights = {
-            name: value.float() if value.is_floating_point() else value
-            for name, value in load_file(folder / WEIGHTS).items()
-        }
-        network.load_state_dict(weights)
+        network.load_state_dict(single(load_file(folder / WEIGHTS)))
         return cls(network, config)
 
     @torch.inference_mode()
@@ -55,3 +52,8 @@ class TorchModel:
         arrays = (windows, point_coords, point_labels, mask_logits, has_mask)
         logits, iou = self.network.decoder(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
         return Decoded(logits.numpy(), iou.numpy())
+
+
+def single(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a network's state with floating-point values in single precision."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}

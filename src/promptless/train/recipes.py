@@ -19,8 +19,8 @@ from promptless.data.sources import dsb2018
 from promptless.export import export
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
-from promptless.registry import find
-from promptless.runtimes.torch import WEIGHTS
+from promptless.registry import CONFIG, NEEDED, find, verify
+from promptless.runtimes.torch import WEIGHTS, single
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.loop import Schedule, Task, fit
@@ -137,8 +137,9 @@ def begun(recipe: Recipe) -> Promptable:
     """Return the network that training begins with: fresh, or with the weights that the recipe starts from."""
     network = Promptable(recipe.network)
     if recipe.start is not None:
-        stored = load_file(find(recipe.start) / WEIGHTS)
-        network.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in stored.items()})
+        folder = find(recipe.start)
+        verify(folder, ModelConfig.read(folder / CONFIG), NEEDED["torch"])
+        network.load_state_dict(single(load_file(folder / WEIGHTS)))
     return network
 
 
