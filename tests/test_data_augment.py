@@ -7,6 +7,7 @@ from made_up import discs, picture, same_partition
 from promptless.data.augment import (
     NUCLEUS_PX,
     Geometry,
+    brown_cytoplasm,
     brown_map,
     colour,
     draw_geometry,
@@ -107,3 +108,10 @@ def test_smooth_noise_is_smooth(rng):
     assert noise.shape == (60, 60)
     assert np.abs(np.diff(noise, axis=0)).max() < 0.25
     assert noise.std() > 0.05
+
+
+def test_brown_cytoplasm_lies_in_patches_and_is_weaker_in_nuclei(sample):
+    maps = np.stack([brown_cytoplasm(sample.labels, np.random.default_rng(i)) for i in range(40)])
+    assert maps.min() >= 0
+    assert maps[:, sample.labels > 0].mean() < 0.7 * maps[:, sample.labels == 0].mean()
+    assert np.ptp(maps, axis=(1, 2)).min() > 0.1

@@ -33,9 +33,18 @@ def test_brown_nuclei_are_redder_than_blue_ones(rng):
     nuclei = render(
         np.stack([np.ones((4, 4)), np.zeros((4, 4)), np.zeros((4, 4))]).astype(np.float32), np.stack([H, E, D])
     )
-    blue = np.mean([restain(nuclei, np.zeros((4, 4), np.float32), np.random.default_rng(i)) for i in range(20)], axis=0)
-    brown = np.mean([restain(nuclei, np.ones((4, 4), np.float32), np.random.default_rng(i)) for i in range(20)], axis=0)
+    none, all_of_it = np.zeros((4, 4), np.float32), np.ones((4, 4), np.float32)
+    blue = np.mean([restain(nuclei, none, none, np.random.default_rng(i)) for i in range(20)], axis=0)
+    brown = np.mean([restain(nuclei, all_of_it, none, np.random.default_rng(i)) for i in range(20)], axis=0)
     assert (brown[0] - brown[2]).mean() > (blue[0] - blue[2]).mean() + 0.1
+
+
+def test_a_brown_cytoplasm_is_darker_and_redder_than_none():
+    white, none, brown = np.ones((3, 4, 4), np.float32), np.zeros((4, 4), np.float32), np.full((4, 4), 0.8, np.float32)
+    clear = restain(white, none, none, np.random.default_rng(0))
+    stained = restain(white, none, brown, np.random.default_rng(0))
+    assert (stained < clear).all()
+    assert (stained[0] > stained[2]).all()
 
 
 def test_fluorescence_turned_into_stain_is_dark_where_it_was_bright(rng):

@@ -86,7 +86,8 @@ def colour(patch: Array, labels: NDArray[np.int32], category: str, rng: np.rando
     """Return the patch (3, *spatial) in [0, 1] as another microscope or another stain would show it."""
     if len(patch) == 3:
         if rng.uniform() < 0.7:
-            patch = stains.restain(patch, brown_map(labels, rng), rng)
+            cytoplasm = brown_cytoplasm(labels, rng) * (rng.uniform() < 0.3)
+            patch = stains.restain(patch, brown_map(labels, rng), cytoplasm, rng)
         if rng.uniform() < 0.15:
             patch = np.repeat(np.tensordot(rng.dirichlet([2, 2, 2]), patch, 1)[None], 3, axis=0)
     elif category.startswith("fluorescence") and rng.uniform() < 0.15:
@@ -124,6 +125,16 @@ def brown_map(labels: NDArray[np.int32], rng: np.random.Generator) -> Array:
     objects = (rng.uniform(size=int(labels.max()) + 1) < share).astype(np.float32)
     objects[0] = share > 0.5
     return np.asarray(ndimage.uniform_filter(objects[labels], 3), np.float32)
+
+
+def brown_cytoplasm(labels: NDArray[np.int32], rng: np.random.Generator) -> Array:
+    """Return the density of a brown (DAB) stain of some cells' cytoplasm, weaker within the nuclei."""
+    length = rng.uniform(1, 4) * math.sqrt(1 + np.count_nonzero(labels) / (1 + labels.max()))
+    cells = 1 / (1 + np.exp(-12 * (smooth_noise(labels.shape, length, rng) - rng.uniform(0.3, 0.7))))
+    grain = 0.7 + 0.6 * smooth_noise(labels.shape, rng.uniform(1.5, 5), rng)
+    nuclei = ndimage.gaussian_filter((labels > 0).astype(np.float32), 1)
+    inside = rng.uniform(0, 0.6)
+    return np.asarray(rng.uniform(0.4, 1.8) * cells * grain * (1 - (1 - inside) * nuclei), np.float32)
 
 
 def smooth_noise(shape: tuple[int, ...], length: float, rng: np.random.Generator) -> Array:

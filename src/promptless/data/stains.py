@@ -21,15 +21,21 @@ def render(densities: NDArray[np.float32], colours: NDArray[np.float32]) -> NDAr
     return np.asarray(np.exp(-np.einsum("s...,sc->c...", densities, colours)), np.float32)
 
 
-def restain(image: NDArray[np.float32], brown: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def restain(
+    image: NDArray[np.float32],
+    brown: NDArray[np.float32],
+    cytoplasm: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
     """Return a stained image in other colours and strengths.
 
-    `brown` (*spatial) in [0, 1] says how much of the nuclear stain turns from blue to DAB at each pixel.
+    `brown` (*spatial) in [0, 1] says how much of the nuclear stain turns from blue to DAB at each pixel;
+    `cytoplasm` (*spatial) is a density of DAB that is added.
     """
     haematoxylin, eosin, dab = densities(image) * rng.uniform(0.7, 1.4, (3, *[1] * (image.ndim - 1)))
     counterstain = mixed(E, D, rng.choice([0.0, rng.uniform(), 1.0], p=[0.6, 0.2, 0.2]))
     colours = np.stack([jitter(H, rng), jitter(D, rng), jitter(counterstain, rng), jitter(D, rng)])
-    return render(np.stack([haematoxylin * (1 - brown), haematoxylin * brown, eosin, dab]), colours)
+    return render(np.stack([haematoxylin * (1 - brown), haematoxylin * brown, eosin, dab + cytoplasm]), colours)
 
 
 def stain(

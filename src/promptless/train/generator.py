@@ -11,10 +11,14 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from promptless.data import augment
+from promptless.data.crowd import crowd
 from promptless.data.sample import Sample
 from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
 from promptless.train.loop import Batch
+
+CROWDED = 0.4
+"""The share of fluorescence patches that get copies of their own objects (see `promptless.data.crowd`)."""
 
 
 class GeneratorTask:
@@ -76,6 +80,8 @@ def draw_patch(
     """Return an augmented patch (3, size, size) and its labels (size, size), from a sample drawn by `probability`."""
     sample = samples[rng.choice(len(samples), p=probability)]
     patch, labels = augment.take_patch(sample, augment.draw_geometry(sample, size, rng), size)
+    if sample.category.startswith("fluorescence") and rng.uniform() < CROWDED:
+        patch, labels = crowd(patch, labels, rng)
     return augment.colour(patch, labels, sample.category, rng), labels
 
 

@@ -1,0 +1,46 @@
+"""The command line, one file per command. Only here is anything printed; what is heavy is imported late."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promptless.cli.edge import Exit
+from promptless.cli.segment import segment
+from promptless.cli.train import train
+
+app = typer.Typer(
+    help="Segment biomedical images with the Segment Anything Model; nobody has to prompt it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        from promptless import __version__
+
+        typer.echo(f"promptless {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
+
+
+for command in (segment, train):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(Exit.INTERRUPTED) from None

@@ -1,0 +1,5 @@
+"""`python -m promptless.cli`."""
+
+from promptless.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""What every command does alike: exit codes, messages, the progress bar."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from promptless.errors import reason
+
+
+class Exit(IntEnum):
+    """Exit codes; 2, for wrong usage, is typer's own."""
+
+    OK = 0
+    ERROR = 1
+    PARTIAL = 3
+    INTERRUPTED = 130
+
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar, no summary.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more, and show tracebacks.")]
+
+
+def threads_from_environment() -> int | None:
+    """Return what PROMPTLESS_NUM_THREADS says, None where it is not set."""
+    value = os.environ.get("PROMPTLESS_NUM_THREADS", "0")
+    if not value.isdigit():
+        raise ValueError(f"PROMPTLESS_NUM_THREADS is {value!r}; it must be a whole number")
+    return int(value) or None
+
+
+def writable(folder: Path) -> None:
+    """Fail now, not after the work, where nothing can be written into `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a folder with -o")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"nothing can be written into {folder}; choose another folder with -o")
+
+
+def chatter(quiet: bool, verbose: bool) -> None:
+    """Say how much of the library's own log goes to stderr."""
+    if quiet and verbose:
+        raise typer.BadParameter("-q and -v exclude each other")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    ours = logging.getLogger("promptless")
+    ours.handlers = [handler]
+    ours.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong, our one line says
+
+
+@contextmanager
+def reporting(verbose: bool, interrupted: str) -> Iterator[None]:
+    """Turn what goes wrong into one line and an exit code; with -v the traceback comes along."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        typer.echo(interrupted, err=True)
+        raise typer.Exit(Exit.INTERRUPTED) from None
+    except Exception as error:  # the edge: a user gets one line
+        if verbose:
+            raise
+        fail(reason(error))
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line on stderr and leave."""
+    typer.echo(f"promptless: {message}", err=True)
+    raise typer.Exit(Exit.ERROR)
+
+
+@contextmanager
+def bar(total: float, shown: bool) -> Iterator[Callable[[float, str], None]]:
+    """Show one progress bar with the time that is left on stderr; yield what moves it."""
+    if not shown:
+        yield lambda done, name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    ]
+    if total > 1:
+        columns.insert(2, MofNCompleteColumn())
+    console = Console(stderr=True)
+    # Results go to stdout: only where that is the same terminal may the bar take care of them.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done, name: progress.update(task, completed=done, description=name)
