@@ -147,5 +147,5 @@ def test_a_recipe_may_start_from_a_model_and_name_only_some_phases(recipe, tmp_p
 def test_the_recipe_that_goes_on_fits_the_one_that_ships(monkeypatch):
     monkeypatch.setenv("PROMPTLESS_DATA", "/nowhere")
     ships, more = read(NUCLEI), read(NUCLEI.with_name("nuclei_more.toml"))
-    assert (more.start, list(more.phases)) == ("nuclei", ["joint"])
+    assert (more.start, list(more.phases)) == ("nuclei", ["generator", "joint"])
     assert (more.network, more.model, more.sampling) == (ships.network, ships.model, ships.sampling)
