@@ -41,12 +41,15 @@ def test_run_lengths_are_those_of_coco():
     mask = Mask((0, 0), np.array([[0, 1], [1, 1]], bool))
     assert encode_rle(mask, (2, 2))["counts"][:2] == [1, 3]
     assert encode_rle(mask, (2, 2))["size"] == [2, 2]
-    assert decode_rle({"size": [2, 3], "counts": [0, 2, 1, 1, 2]}).pixels.tolist() == [[True, False], [True, True]]
+    assert decode_rle({"size": [2, 3], "counts": [0, 2, 1, 1, 2]}, (2, 3)).pixels.tolist() == [
+        [True, False],
+        [True, True],
+    ]
 
 
 def test_run_lengths_that_do_not_fill_the_image_are_refused():
     with pytest.raises(ValueError, match=r"add up to 5.* 6 pixels"):
-        decode_rle({"size": [2, 3], "counts": [2, 3]})
+        decode_rle({"size": [2, 3], "counts": [2, 3]}, (2, 3))
 
 
 def test_zooming_by_one_changes_nothing(rng):

@@ -93,3 +93,52 @@ def test_what_a_user_writes_by_hand_is_taken_as_added():
 def test_another_file_is_refused(text):
     with pytest.raises(ValueError, match="not a prompts file"):
         Prompts.from_json(text)
+
+
+HEAD = '{"format": "promptless.prompts", "version": 1, "shape": [4, 5], "prompts": '
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not valid JSON"),
+        ("[1, 2]", "not a prompts file"),
+        ('{"format": "promptless.prompts", "version": 2}', "not a prompts file"),
+        (HEAD.replace("[4, 5]", '"big"') + "[]}", "has the shape 'big'"),
+        (HEAD.replace("[4, 5]", "[4, -5]") + "[]}", r"has the shape \[4, -5\]"),
+        (HEAD + "{}}", 'no list of "prompts"'),
+        (HEAD + '[{"points": [[1, 2]], "point_labels": [1]}]}', "entry 1 of the prompts lacks 'id'"),
+        (HEAD + '[{"id": 1}]}', "entry 1 .* does not say where the object is"),
+        (HEAD + "[7]}", "entry 1 of the prompts is malformed"),
+        (HEAD + '[{"id": 1, "points": [[1, "x"]], "point_labels": [1]}]}', "entry 1 of the prompts is malformed"),
+        (HEAD + '[{"id": 1, "points": [[1, 2, 3]], "point_labels": [1]}]}', "entry 1 of the prompts is malformed"),
+        (HEAD + '[{"id": 1, "box": [[0, NaN], [0, 2]]}]}', "every start must be below its stop"),
+        (HEAD + '[{"id": 1, "coarse": {"size": [4, 6], "counts": [24]}}]}', "of an image of .4, 6. pixels"),
+        (HEAD + '[{"id": 1, "coarse": {"size": [4, 5], "counts": [3]}}]}', "run lengths add up to 3"),
+        (HEAD + '[{"id": 1e400, "points": [[1, 2]], "point_labels": [1]}]}', "entry 1 of the prompts is malformed"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_the_place_and_the_rule(text, message, tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        Prompts.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_and_one_of_bytes_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no prompts file"):
+        Prompts.load(tmp_path / "nothing.json")
+    (tmp_path / "b.json").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(ValueError, match="not a text file"):
+        Prompts.load(tmp_path / "b.json")
+
+
+def test_a_mask_of_a_huge_image_takes_only_the_columns_it_reaches(tmp_path):
+    rows, columns = 200, 10**12
+    runs = {"size": [rows, columns], "counts": [rows * 7 + 3, 10, rows * (columns - 7) - 13]}
+    text = {"format": "promptless.prompts", "version": 1, "shape": [rows, columns]}
+    text["prompts"] = [{"id": 1, "coarse": runs}]
+    (mask,) = (p.coarse for p in Prompts.from_json(json.dumps(text)).items)
+    assert (mask.start, mask.pixels.shape, mask.area) == ((3, 7), (10, 1), 10)

@@ -6,16 +6,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from promptless.editing import edit as edit
+    from promptless.embeddings import Embeddings as Embeddings
     from promptless.image import Image as Image
+    from promptless.pipeline import prompt as prompt
     from promptless.pipeline import segment as segment
     from promptless.prompts import Prompts as Prompts
     from promptless.registry import load as load
     from promptless.result import Segmentation as Segmentation
 
 __version__ = "0.1.0"
-__all__ = ["Image", "Prompts", "Segmentation", "load", "segment"]
+__all__ = ["Embeddings", "Image", "Prompts", "Segmentation", "edit", "load", "prompt", "segment"]
 
-_HOMES = {"Image": "image", "Prompts": "prompts", "Segmentation": "result", "load": "registry", "segment": "pipeline"}
+_HOMES = {
+    "Embeddings": "embeddings",
+    "Image": "image",
+    "Prompts": "prompts",
+    "Segmentation": "result",
+    "edit": "editing",
+    "load": "registry",
+    "prompt": "pipeline",
+    "segment": "pipeline",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -11,11 +11,13 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from promptless.embeddings import Embeddings
 from promptless.errors import reason
 from promptless.io import outputs, readers
+from promptless.io.hashes import sha256
 from promptless.model import Model
 from promptless.pipeline import segment
-from promptless.registry import model_hash, sha256
+from promptless.registry import model_hash
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ def segment_all(
     folder: Path,
     *,
     overwrite: bool = False,
+    keep_embedding: bool = False,
     progress: Progress = lambda done, name: None,
     **options: Any,
 ) -> Iterable[Outcome]:
@@ -78,7 +81,9 @@ def segment_all(
             if not overwrite and finished(job, targets["manifest"], wanted):
                 yield Outcome(job, "skipped", paths=targets)
                 continue
-            result = segment(job.source, model, progress=BatchProgress(progress, i, job.source.name), **options)
+            kept = Embeddings(folder / f"{job.name}_embedding") if keep_embedding else None
+            told = BatchProgress(progress, i, job.source.name)
+            result = segment(job.source, model, embeddings=kept, progress=told, **options)
             result = replace(result, manifest={**result.manifest, "requested": wanted})
             yield Outcome(job, "done", result.n_objects, paths=result.save(folder, job.name))
         except Exception as error:  # whatever is wrong with one image, the others go on

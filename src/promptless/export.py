@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from promptless.config import ModelConfig
+from promptless.io.hashes import sha256
 from promptless.networks.promptable import Promptable
-from promptless.registry import CONFIG, sha256
+from promptless.registry import CONFIG
 from promptless.runtimes.onnx import DECODE, ENCODE
 from promptless.runtimes.torch import WEIGHTS, single
 

@@ -9,29 +9,32 @@ from scipy import ndimage
 from promptless.image import Shape
 from promptless.masks import Mask, Masks
 
+TAKEN = -1
 FREE_SHARE = 0.5
 """An object is kept where at least this share of its pixels is not taken by better ones."""
 
 
-def paint(masks: Masks, shape: Shape) -> tuple[NDArray[np.int32], Masks]:
+def paint(
+    masks: Masks, shape: Shape, *, taken: NDArray[np.bool_] | None = None, free_share: float = FREE_SHARE
+) -> tuple[NDArray[np.int32], Masks]:
     """Return the label image of `masks` in an image of `shape`, and the objects that are in it.
 
     Objects are laid down from the best score to the worst, each on free pixels only: the better one keeps
-    what two share, and one that would lose more than half is dropped as a double. The objects returned
-    hold just the pixels they were given, in reading order of where they begin, so that the object at
-    position i has label i + 1.
+    what two share, and one that would keep less than `free_share` of its pixels is dropped as a double.
+    What is `taken` is not free from the first. The objects returned hold just the pixels they were given,
+    in reading order of where they begin, so that the object at position i has label i + 1.
     """
     order = sorted(
         range(len(masks)),
         key=lambda i: (-masks.scores[i], masks.masks[i].start, masks.masks[i].stop, masks.masks[i].pixels.tobytes()),
     )
-    canvas = np.zeros(shape, np.int32)
+    canvas = np.zeros(shape, np.int32) if taken is None else np.where(taken, TAKEN, 0)
     kept = []
     for i in order:
         mask = masks.masks[i].clipped(shape)
         own = largest_part(mask.pixels)
         free = largest_part(own & (canvas[mask.region] == 0))
-        if free.sum() >= max(1.0, FREE_SHARE * own.sum()):
+        if free.sum() >= max(1.0, free_share * own.sum()):
             canvas[mask.region][free] = i + 1
             kept.append(i)
     return renumbered(canvas, masks.take(kept), kept)
@@ -50,6 +53,7 @@ def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> t
     order = sorted(range(len(painted)), key=lambda i: (painted[i].start, painted[i].stop))
     lookup = np.zeros(max(numbers, default=0) + 2, np.int32)
     lookup[np.array(numbers, np.int64)[order] + 1] = np.arange(1, len(order) + 1)
+    canvas = np.maximum(canvas, 0)
     ordered = masks.take(order)
     final = Masks(tuple(painted[i] for i in order), ordered.ids, ordered.scores, ordered.stability, ordered.tile_border)
     return lookup[canvas], final

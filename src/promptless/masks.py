@@ -135,19 +135,25 @@ def encode_rle(mask: Mask, shape: Shape) -> dict[str, Any]:
     return {"size": list(shape), "counts": np.diff(edges).tolist()}
 
 
-def decode_rle(rle: dict[str, Any]) -> Mask:
-    """Return the object in COCO's uncompressed run-length, in the smallest crop that holds it."""
-    shape = tuple(int(n) for n in rle["size"])
+def decode_rle(rle: dict[str, Any], shape: Shape) -> Mask:
+    """Return the object in COCO's uncompressed run-length, in the smallest crop that holds it.
+
+    `shape` is the image's; only the part of it along the last axis that the object reaches is ever unpacked.
+    """
     counts = np.asarray(rle["counts"], np.int64)
+    if tuple(rle["size"]) != shape:
+        raise ValueError(f"a mask is of an image of {tuple(rle['size'])} pixels, but this one has {shape}")
     if counts.ndim != 1 or (counts < 0).any() or counts.sum() != np.prod(shape):
         raise ValueError(f"run lengths add up to {counts.sum()}, but an image of {shape} has {np.prod(shape)} pixels")
-    edges = np.cumsum(counts)
-    runs = [np.arange(a, b) for a, b in zip(edges[0::2], edges[1::2], strict=False)]
-    flat = np.concatenate(runs) if runs else np.zeros(0, np.int64)
-    index = np.stack(np.unravel_index(flat, shape, order="F"))
-    if not flat.size:
+    edges = np.concatenate([[0], np.cumsum(counts)])
+    starts, stops = edges[1:-1:2], edges[2::2]
+    starts, stops = starts[starts < stops], stops[starts < stops]
+    if not len(starts):
         return Mask((0,) * len(shape), np.zeros((0,) * len(shape), bool))
-    start = index.min(axis=1)
-    pixels = np.zeros(tuple(index.max(axis=1) - start + 1), bool)
-    pixels[tuple(index - start[:, None])] = True
-    return Mask(tuple(int(a) for a in start), pixels)
+    plane = int(np.prod(shape[:-1]))
+    first, last = int(starts[0]) // plane, -(-int(stops[-1]) // plane)
+    change = np.zeros((last - first) * plane + 1, np.int8)
+    change[starts - first * plane] += 1
+    change[stops - first * plane] -= 1
+    slab = np.cumsum(change[:-1], dtype=np.int8).astype(bool).reshape((*shape[:-1], last - first), order="F")
+    return Mask((*(0,) * (len(shape) - 1), first), slab).trimmed()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +18,15 @@ from numpy.typing import NDArray
 
 from promptless import __version__, stitch
 from promptless import labels as label_images
+from promptless.embeddings import Embeddings
 from promptless.image import Image, Shape
+from promptless.io.hashes import sha256
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
 from promptless.prompts import Prompt, Prompts
 from promptless.propose import propose
-from promptless.registry import load, model_hash, sha256
+from promptless.registry import load, model_hash
 from promptless.resample import resample
 from promptless.result import Segmentation
 from promptless.tiles import Tile, round_up, tiles
@@ -47,6 +51,7 @@ def segment(
     min_score: float | None = None,
     tile: int = TILE,
     halo: int = HALO,
+    embeddings: Embeddings | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Segmentation:
     """Find and outline every object in an image.
@@ -58,49 +63,94 @@ def segment(
     pixel size; where it is not, an image of very small objects is looked at doubled. Objects scored below
     `min_score` are left out (by default the model's own threshold).
     `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory.
-    `progress(done, total)` is told of every tile.
+    `embeddings` keeps what the encoder saw, for edits. `progress(done, total)` is told of every tile.
     """
-    steps = Steps()
-    with steps.timed("read"):
-        image = opened(source, channel, mpp)
-        model = load(model) if isinstance(model, str | Path) else model
-    with steps.timed("glance"):
-        view = View.of(image, model)
-    threshold = model.config.min_score if min_score is None else min_score
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"min_score is {threshold}; scores lie between 0 and 1")
-    cuts = list(tiles(image.shape, view.in_image(tile), view.in_image(halo), view.align))
+    arguments = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
+    model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
+    empty, view = begun(source, model, arguments, steps)
+    cuts = view.tiles(tile, halo)
     found: list[Masks] = []
     asked: list[Prompt] = []
     for done, cut in enumerate(cuts):
-        masks, questions = segment_tile(view, cut, model, threshold, steps)
+        masks, questions = segment_tile(view, cut, model, empty.manifest["arguments"]["min_score"], embeddings, steps)
         found.append(replace(masks, ids=np.arange(len(asked), len(asked) + len(masks))))
         asked += questions
         progress(done + 1, len(cuts))
     with steps.timed("stitch"):
-        labels, masks = label_images.paint(Masks.concatenate(found), image.shape)
-    prompts = tuple(replace(asked[i], id=number) for number, i in enumerate(masks.ids, start=1))
+        labels, masks = label_images.paint(Masks.concatenate(found), view.image.shape)
+    prompts = Prompts(
+        view.image.shape, tuple(replace(asked[i], id=number) for number, i in enumerate(masks.ids, start=1))
+    )
     masks = replace(masks, ids=np.arange(1, len(masks) + 1))
-    arguments = {"channel": channel, "mpp": mpp, "min_score": threshold, "tile": tile, "halo": halo}
-    record = manifest(model, view, arguments, len(cuts), steps)
+    record = empty.manifest | {"seconds": steps.rounded(), "prompts": prompts.digests()}
+    return Segmentation(view.image, labels, masks, prompts, record)
+
+
+def prompt(
+    source: str | Path | NDArray[np.generic] | Image,
+    model: str | Path | Model = "nuclei",
+    *,
+    channel: int | None = None,
+    mpp: float | None = None,
+    tile: int = TILE,
+    halo: int = HALO,
+    progress: Progress = lambda done, total: None,
+) -> Prompts:
+    """Find a prompt for every object in an image, and decode none; arguments as for `segment`."""
+    arguments = {"channel": channel, "mpp": mpp, "min_score": None, "tile": tile, "halo": halo}
+    model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
+    _, view = begun(source, model, arguments, steps)
+    found: list[Prompt] = []
+    cuts = view.tiles(tile, halo)
+    for done, cut in enumerate(cuts):
+        proposed, _ = proposals(view, cut, model, None, steps)
+        moved = [p.moved(cut.offset) for p in proposed.items]
+        found += [p for p in moved if p.coarse is not None and cut.owns(p.coarse.reference)]
+        progress(done + 1, len(cuts))
+    return Prompts(view.image.shape, tuple(replace(p, id=number) for number, p in enumerate(found, start=1)))
+
+
+def begun(
+    source: str | Path | NDArray[np.generic] | Image, model: Model, arguments: dict[str, Any], steps: Steps
+) -> tuple[Segmentation, View]:
+    """Return a segmentation of an image that has no object yet, and how the model looks at the image."""
+    with steps.timed("read"):
+        image = opened(source, arguments["channel"], arguments["mpp"])
+    with steps.timed("glance"):
+        view = View.of(image, model)
+    threshold = model.config.min_score if arguments["min_score"] is None else arguments["min_score"]
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"min_score is {threshold}; scores lie between 0 and 1")
+    record = manifest(model, view, arguments | {"min_score": threshold}, steps) | {"prompts": {}}
     if isinstance(source, str | Path):
         record["input"] = {"name": Path(source).name, "sha256": sha256(Path(source))}
-    return Segmentation(image, labels, masks, Prompts(image.shape, prompts), record)
+    return Segmentation(image, np.zeros(image.shape, np.int32), Masks(), Prompts(image.shape), record), view
 
 
-def segment_tile(view: View, tile: Tile, model: Model, min_score: float, steps: Steps) -> tuple[Masks, list[Prompt]]:
+def segment_tile(
+    view: View, tile: Tile, model: Model, min_score: float, embeddings: Embeddings | None, steps: Steps
+) -> tuple[Masks, list[Prompt]]:
     """Return the objects that a tile owns, in coordinates of the image, and the prompt of each."""
-    with steps.timed("encode"):
-        embedding = encode(view, tile, model)
-    with steps.timed("propose"):
-        prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
-        prompts = near_core(prompts, tile)
+    prompts, embedding = proposals(view, tile, model, embeddings, steps)
     with steps.timed("decode"):
         masks = decode(model, embedding.features, prompts, view.zoom)
     with steps.timed("assemble"):
         masks = stitch.owned(masks.take(masks.scores >= min_score), tile, view.image.shape)
     by_id = {prompt.id: prompt for prompt in prompts.items}
     return masks, [by_id[i].moved(tile.offset) for i in masks.ids]
+
+
+def proposals(
+    view: View, tile: Tile, model: Model, embeddings: Embeddings | None, steps: Steps
+) -> tuple[Prompts, ImageEmbedding]:
+    """Return prompts for the objects that reach into a tile's core, in its coordinates, and the tile's embedding."""
+    with steps.timed("encode"):
+        embedding = encode(view, tile, model)
+        if embeddings is not None:
+            embeddings.save(view.key(model), tile, embedding.features)
+    with steps.timed("propose"):
+        prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
+        return near_core(prompts, tile), embedding
 
 
 @dataclass(frozen=True)
@@ -116,6 +166,32 @@ class View:
     def in_image(self, pixels: int) -> tuple[int, ...]:
         """Return a length in model pixels as whole pixels of the image, once per axis."""
         return each(self.image, round(pixels / self.zoom) or min(pixels, 1))
+
+    def tiles(self, tile: int, halo: int) -> list[Tile]:
+        """Return the tiles of the image; `tile` and `halo` are model pixels."""
+        return list(tiles(self.image.shape, self.in_image(tile), self.in_image(halo), self.align))
+
+    def key(self, model: Model) -> str:
+        """Return what stands for the image, the model and how it looks at it."""
+        return f"{model_hash(model.config)} {self.pixels} {self.image.data.shape} {self.low} {self.high} {self.zoom}"
+
+    @cached_property
+    def pixels(self) -> str:
+        """A hash of the image's pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self.image.data).data).hexdigest()
+
+    @classmethod
+    def recorded(cls, segmentation: Segmentation, model: Model) -> View:
+        """Return how `model` looked at an image when it was segmented, as the manifest says."""
+        record = segmentation.manifest
+        if record["model"]["hash"] != model_hash(model.config):
+            raise ValueError(
+                f"the result was made by {record['model']['name']} {record['model']['version']}, whose files are not "
+                f"those of {model.config.name} {model.config.version}; edit with that model, or segment again"
+            )
+        low, high = record["image"]["intensity_range"]
+        zoom = record["image"]["zoom"]
+        return cls(segmentation.image, low, high, zoom, model.config.align if zoom == 1 else 1)
 
     @classmethod
     def of(cls, image: Image, model: Model) -> View:
@@ -209,8 +285,12 @@ class Steps:
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - began
 
+    def rounded(self) -> dict[str, float]:
+        """Return the seconds as they are written down."""
+        return {step: round(value, 4) for step, value in self.seconds.items()}
 
-def manifest(model: Model, view: View, arguments: dict[str, Any], n_tiles: int, steps: Steps) -> dict[str, Any]:
+
+def manifest(model: Model, view: View, arguments: dict[str, Any], steps: Steps) -> dict[str, Any]:
     """Return the record of a run: what it was made with, and how long each step took."""
     packages = ("numpy", "scipy", "scikit-image", "onnxruntime")
     versions = {"promptless": __version__, "python": platform.python_version()}
@@ -226,6 +306,6 @@ def manifest(model: Model, view: View, arguments: dict[str, Any], n_tiles: int, 
             "intensity_range": [view.low, view.high],
             "zoom": view.zoom,
         },
-        "tiles": n_tiles,
-        "seconds": {step: round(value, 4) for step, value in steps.seconds.items()},
+        "tiles": len(view.tiles(arguments["tile"], arguments["halo"])),
+        "seconds": steps.rounded(),
     }

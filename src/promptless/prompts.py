@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +109,10 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.items)
 
+    def digests(self) -> dict[str, str]:
+        """Return for each id what tells its prompt from an edited one: whatever a decoder is asked with."""
+        return {str(prompt.id): digest(prompt, self.shape) for prompt in self.items}
+
     def to_json(self) -> str:
         """Return the text of a `NAME_prompts.json` file, one line per object, so that it can be compared and edited."""
         lines = ",\n".join("  " + json.dumps(to_entry(p, self.shape)) for p in self.items)
@@ -116,12 +121,17 @@ class Prompts:
 
     @classmethod
     def from_json(cls, text: str) -> Prompts:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote, perhaps edited since; an entry needs an id and a point, a box or a mask."""
         content = json.loads(text)
-        if content.get("format") != "promptless.prompts" or content.get("version") != 1:
+        known = isinstance(content, dict) and content.get("format") == "promptless.prompts"
+        if not known or content.get("version") != 1:
             raise ValueError('this is not a prompts file: it must say "format": "promptless.prompts", "version": 1')
-        shape = tuple(content["shape"])
-        return cls(shape, tuple(from_entry(entry, len(shape)) for entry in content["prompts"]))
+        shape, entries = content.get("shape"), content.get("prompts")
+        if not isinstance(shape, list) or not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ValueError(f'the prompts file has the shape {shape!r}; it must be the image\'s, as "shape": [y, x]')
+        if not isinstance(entries, list):
+            raise ValueError('the prompts file has no list of "prompts"')
+        return cls(tuple(shape), tuple(entry_at(i, entry, tuple(shape)) for i, entry in enumerate(entries)))
 
     def save(self, path: Path) -> None:
         """Write the prompts file."""
@@ -130,12 +140,37 @@ class Prompts:
     @classmethod
     def load(cls, path: Path) -> Prompts:
         """Read a prompts file."""
-        return cls.from_json(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no prompts file {path}")
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not valid JSON: {error}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not a text file") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def entry_at(position: int, entry: Any, shape: Shape) -> Prompt:
+    """Return the prompt at `position` (from 0) of a file, saying which one is malformed."""
+    try:
+        return from_entry(entry, shape)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        known = f"lacks {error}" if isinstance(error, KeyError) else f"is malformed: {error}"
+        raise ValueError(f"entry {position + 1} of the prompts {known}") from error
 
 
 def axes(shape: Shape) -> str:
     """Return the names of the spatial axes."""
     return "zyx"[-len(shape) :]
+
+
+def digest(prompt: Prompt, shape: Shape) -> str:
+    """Return a hash of all that the decoder is asked with; score, source and state are not."""
+    entry = to_entry(prompt, shape)
+    asked = [entry[name] for name in ("points", "point_labels", "box", "coarse")]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
 def to_entry(prompt: Prompt, shape: Shape) -> dict[str, Any]:
@@ -152,16 +187,16 @@ def to_entry(prompt: Prompt, shape: Shape) -> dict[str, Any]:
     }
 
 
-def from_entry(entry: dict[str, Any], ndim: int) -> Prompt:
-    """Return the prompt that JSON values describe, in an image of `ndim` spatial axes."""
-    points = np.asarray(entry.get("points") or [], np.float32).reshape(-1, ndim)
+def from_entry(entry: dict[str, Any], shape: Shape) -> Prompt:
+    """Return the prompt that JSON values describe, in an image of `shape`."""
+    ndim = len(shape)
     box, coarse = entry.get("box"), entry.get("coarse")
     return Prompt(
         int(entry["id"]),
-        points,
+        np.asarray(entry.get("points") or [], np.float32).reshape(-1, ndim),
         np.asarray(entry.get("point_labels") or [], np.int64),
-        None if box is None else np.asarray(box, np.float32),
-        None if coarse is None else decode_rle(coarse),
+        None if box is None else np.asarray(box, np.float32).reshape(ndim, 2),
+        None if coarse is None else decode_rle(coarse, shape),
         float(entry.get("score", 1.0)),
         str(entry.get("source", USER)),
         str(entry.get("state", "added")),

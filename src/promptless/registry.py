@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from promptless.config import ModelConfig
+from promptless.io.hashes import sha256
 from promptless.model import Model
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -61,12 +62,6 @@ def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
             )
         if sha256(path) != expected:
             raise ValueError(f"{path} is not the file that {CONFIG} names (its sha256 differs); fetch the model again")
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_hash(config: ModelConfig) -> str:

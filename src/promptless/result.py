@@ -63,8 +63,9 @@ class Objects(Mapping[str, NDArray[Any]]):
 class Segmentation:
     """An image's objects, with all that is needed to save, check or repeat them.
 
-    `labels` (*spatial) has 0 for the background and 1, 2, ... for the objects; object i of `masks` has
-    label i + 1, and so has prompt i of `prompts`. `manifest` says how it was made.
+    `labels` (*spatial) has 0 for the background and 1, 2, ... for the objects, with gaps where objects were
+    deleted; object i of `masks` has the label `masks.ids[i]`, which is the id of prompt i of `prompts`.
+    `manifest` says how it was made.
     """
 
     image: Image
@@ -88,6 +89,13 @@ class Segmentation:
         from promptless.io.outputs import save
 
         return save(self, Path(folder), name)
+
+    @classmethod
+    def load(cls, folder: str | Path, name: str, image: Image) -> Segmentation:
+        """Read what `save` wrote; `image` is what was segmented. The prompts may have been edited since."""
+        from promptless.io.saved import load
+
+        return load(Path(folder), name, image)
 
     def __repr__(self) -> str:
         return f"Segmentation({self.n_objects} objects in {' x '.join(map(str, self.labels.shape))} pixels)"

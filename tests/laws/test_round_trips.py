@@ -32,7 +32,7 @@ def test_run_lengths_give_the_mask_back(given_mask):
     mask, shape = given_mask
     rle = encode_rle(mask, shape)
     assert sum(rle["counts"]) == np.prod(shape)
-    assert np.array_equal(in_image(decode_rle(rle), shape), in_image(mask, shape))
+    assert np.array_equal(in_image(decode_rle(rle, shape), shape), in_image(mask, shape))
 
 
 @given(masks())

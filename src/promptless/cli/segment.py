@@ -13,7 +13,9 @@ import typer
 from promptless.cli.edge import Exit, Quiet, Verbose, bar, chatter, fail, reporting, threads_from_environment, writable
 
 if TYPE_CHECKING:
-    from promptless.batch import Outcome
+    from promptless.batch import Job, Outcome
+    from promptless.model import Model
+    from promptless.revise import Revision
 
 
 def segment(
@@ -27,6 +29,16 @@ def segment(
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out objects scored below this.")] = None,
     tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are segmented at once.")] = 1024,
     halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Decode what was edited in a prompts file (one image).")
+    ] = None,
+    point: Annotated[list[str] | None, typer.Option(metavar="Y,X", help="There is an object here (one image).")] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option(metavar="Y,X", help="This is not part of the object here (one image).")
+    ] = None,
+    keep_embedding: Annotated[
+        bool, typer.Option("--keep-embedding", help="Keep what the encoder saw, for quick edits (512 B per 16 pixels).")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose outputs are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON lines.")] = False,
@@ -50,14 +62,62 @@ def segment(
         loaded = load(model, threads=threads)
         writable(output)
         options = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
-        outcomes = []
+        outcomes: list[Outcome] = []
+        if prompts or point or negative:
+            revision = asked(todo, prompts, point or [], negative or [])
+            outcomes.append(revised(todo[0], loaded, output, revision, overwrite, quiet, **options))
+            typer.echo(as_line(outcomes[0]) if as_json else as_text(outcomes[0]))
+            finish(outcomes, quiet)
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
-            for outcome in batch.segment_all(todo, loaded, output, overwrite=overwrite, progress=advance, **options):
+            work = batch.segment_all(
+                todo, loaded, output, overwrite=overwrite, keep_embedding=keep_embedding, progress=advance, **options
+            )
+            for outcome in work:
                 outcomes.append(outcome)
                 typer.echo(
                     as_line(outcome) if as_json else as_text(outcome), err=outcome.state == "failed" and not as_json
                 )
     finish(outcomes, quiet)
+
+
+def asked(todo: list[Job], prompts: Path | None, point: list[str], negative: list[str]) -> Revision:
+    """Return what the options about prompts want of the one image that they may be given with."""
+    from promptless.revise import Revision
+
+    if len(todo) > 1:
+        raise typer.BadParameter(f"it speaks of one image, but there are {len(todo)}", param_hint="--prompts, --point")
+    return Revision(
+        prompts, [position(text, "--point") for text in point], [position(t, "--negative") for t in negative]
+    )
+
+
+def position(text: str, option: str) -> tuple[float, ...]:
+    """Return the pixel position "Y,X"."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(math.isfinite(value) for value in values):
+        raise typer.BadParameter(f"{text!r} is not a position; write it as Y,X in pixels from 0", param_hint=option)
+    return values
+
+
+def revised(
+    job: Job, model: Model, output: Path, revision: Revision, overwrite: bool, quiet: bool, **options: Any
+) -> Outcome:
+    """Edit one image under a progress bar of its own."""
+    from promptless.revise import revise
+
+    with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
+        return revise(
+            job,
+            model,
+            output,
+            revision,
+            overwrite=overwrite,
+            progress=lambda done, total: advance(done / total, job.source.name),
+            **options,
+        )
 
 
 def as_text(outcome: Outcome) -> str:
@@ -68,7 +128,8 @@ def as_text(outcome: Outcome) -> str:
     paths = outcome.paths or {}
     if outcome.state == "skipped":
         return f"{source.name}: skipped, {paths['manifest']} is there (--overwrite does it again)"
-    return f"{source.name}: {outcome.n_objects} objects, {paths['overlay']}"
+    edited = f" ({outcome.message})" if outcome.message else ""
+    return f"{source.name}: {outcome.n_objects} objects{edited}, {paths['overlay']}"
 
 
 def as_line(outcome: Outcome) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tifffile
 
 from promptless.io import geojson, overlay
 from promptless.io.atomic import replacing
+from promptless.io.hashes import sha256
 from promptless.result import Segmentation
 
 Writer = Callable[[Segmentation, Path], None]
@@ -21,7 +23,7 @@ LARGEST_UINT16 = 65_535
 
 def write_labels(segmentation: Segmentation, path: Path) -> None:
     """Write the label image as uint16 where that suffices, else uint32, compressed without loss."""
-    dtype = np.uint16 if segmentation.n_objects <= LARGEST_UINT16 else np.uint32
+    dtype = np.uint16 if segmentation.labels.max(initial=0) <= LARGEST_UINT16 else np.uint32
     spacing, unit = segmentation.image.spacing, segmentation.image.unit
     known = spacing is not None and unit == "um"
     tifffile.imwrite(
@@ -81,7 +83,11 @@ def save(segmentation: Segmentation, folder: Path, name: str) -> dict[str, Path]
     folder.mkdir(parents=True, exist_ok=True)
     targets = paths(folder, name)
     targets["manifest"].unlink(missing_ok=True)  # what it vouches for is about to change
+    hashes: dict[str, str] = {}
     for kind, (_, write) in WRITERS.items():
+        if kind == "manifest":
+            segmentation = replace(segmentation, manifest=segmentation.manifest | {"outputs": hashes})
         with replacing(targets[kind]) as temporary:
             write(segmentation, temporary)
+            hashes[targets[kind].name] = sha256(temporary)
     return targets

@@ -1,0 +1,52 @@
+"""`promptless prompts`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptless.cli.edge import Quiet, Verbose, bar, chatter, reporting, threads_from_environment, writable
+
+
+def prompts(
+    image: Annotated[Path, typer.Argument(help="Image file.", metavar="IMAGE")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Prompts file to write.", metavar="FILE.json")],
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
+    ] = "nuclei",
+    channel: Annotated[int | None, typer.Option(min=0, help="Use this channel only, counted from 0.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,
+    tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are looked at at once.")] = 1024,
+    halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file where it is there.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find a prompt for every object and write them to a file, decoding none; `segment --prompts FILE` does that."""
+    chatter(quiet, verbose)
+    with reporting(verbose, "interrupted; nothing was written"):
+        from promptless.io.atomic import replacing
+        from promptless.pipeline import prompt
+        from promptless.registry import load
+
+        if output.exists() and not overwrite:
+            raise FileExistsError(f"{output} is there; --overwrite replaces it")
+        writable(output.parent)
+        loaded = load(model, threads=threads or threads_from_environment())
+        with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
+            found = prompt(
+                image,
+                loaded,
+                channel=channel,
+                mpp=mpp,
+                tile=tile,
+                halo=halo,
+                progress=lambda done, total: advance(done / total, image.name),
+            )
+        with replacing(output) as temporary:
+            found.save(temporary)
+    typer.echo(f"{image.name}: {len(found)} prompts, {output}")

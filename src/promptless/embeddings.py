@@ -1,0 +1,44 @@
+"""Image embeddings kept in a folder beside the result, so that an edited prompt need not wait for the encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.io.atomic import replacing
+from promptless.tiles import Tile
+
+Array = NDArray[np.float32]
+
+
+class Embeddings:
+    """The embeddings of an image's tiles in `folder`, a file for each.
+
+    A file is named after all that decides what is in it, so that one of another image, model or tile is never
+    taken for it. They are large: 512 bytes for every 16 pixels with the model that ships.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, key: str, tile: Tile) -> Array | None:
+        """Return the embedding of `tile`, mapped from the file so that only what is used is read; None without one."""
+        path = self.path(key, tile)
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged; delete it, it is made again") from error
+
+    def save(self, key: str, tile: Tile, features: Array) -> None:
+        """Keep the embedding of `tile`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path(key, tile)) as temporary:
+            np.save(temporary, features)
+
+    def path(self, key: str, tile: Tile) -> Path:
+        """Return where the embedding of `tile` is kept; `key` stands for the image and how the model looks at it."""
+        text = f"{key} {[(s.start, s.stop) for s in tile.outer]}"
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"

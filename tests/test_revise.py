@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+
+from made_up import discs, picture
+from promptless.batch import Job, segment_all
+from promptless.revise import Revision, revise
+
+OPTIONS = {"channel": None, "mpp": None, "min_score": None, "tile": 1024, "halo": 128}
+LABELS = discs((64, 72), [(16, 16, 8), (20, 50, 7), (46, 30, 9)])
+
+
+@pytest.fixture
+def job(tmp_path):
+    source = tmp_path / "a.png"
+    PillowImage.fromarray(picture(LABELS)).save(source)
+    return Job(source, "a")
+
+
+@pytest.fixture
+def change(job, null_model, tmp_path):
+    """Revise the image's result in a folder."""
+
+    def apply(revision, folder=tmp_path / "out", overwrite=False):
+        return revise(job, null_model, folder, revision, overwrite=overwrite, progress=lambda *_: None, **OPTIONS)
+
+    return apply
+
+
+@pytest.fixture
+def out(job, null_model, tmp_path):
+    """A folder with the image's automatic result."""
+    list(segment_all([job], null_model, tmp_path / "out", **OPTIONS))
+    return tmp_path / "out"
+
+
+def edited(path, target=None, without=()):
+    """Write a prompts file with some prompts left out."""
+    content = json.loads(path.read_text())
+    content["prompts"] = [p for p in content["prompts"] if p["id"] not in without]
+    (target or path).write_text(json.dumps(content))
+    return target or path
+
+
+def labels_in(folder):
+    return tifffile.imread(folder / "a_labels.tif")
+
+
+def test_prompts_edited_in_their_place(change, out):
+    before = labels_in(out)
+    outcome = change(Revision(edited(out / "a_prompts.json", without=[2])))
+    assert (outcome.state, outcome.n_objects, outcome.message) == ("done", 2, "1 deleted")
+    assert np.array_equal(labels_in(out), np.where(before == 2, 0, before))
+
+
+def test_prompts_edited_in_a_copy_beside_the_result_and_saved_elsewhere(change, out, tmp_path):
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    change(Revision(edited(out / "a_prompts.json", out / "mine.json", without=[1])), folder=tmp_path / "other")
+    assert np.unique(labels_in(tmp_path / "other")).tolist() == [0, 2, 3]
+    (out / "mine.json").unlink()
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_without_a_result_all_prompts_are_decoded(change, out, tmp_path):
+    prompts = edited(out / "a_prompts.json", tmp_path / "p.json", without=[3])
+    outcome = change(Revision(prompts), folder=tmp_path / "new")
+    assert outcome.message == "2 added"
+    assert np.array_equal(labels_in(tmp_path / "new") > 0, (LABELS > 0) & (LABELS < 3))
+
+
+def test_clicks_without_a_result_merge_with_the_automatic_prompts(change, tmp_path):
+    outcome = change(Revision(positive=[(16.0, 16.0)]))
+    assert (outcome.n_objects, outcome.message) == (3, "1 edited")
+    assert (tmp_path / "out" / "a_embedding").is_dir()
+
+
+def test_an_edited_result_is_skipped_by_a_batch(change, out, job, null_model):
+    change(Revision(edited(out / "a_prompts.json", without=[2])))
+    assert [outcome.state for outcome in segment_all([job], null_model, out, **OPTIONS)] == ["skipped"]
+
+
+def test_edits_are_listed_one_after_the_other(change, out):
+    change(Revision(edited(out / "a_prompts.json", without=[2])))
+    change(Revision(edited(out / "a_prompts.json", without=[3])))
+    edits = json.loads((out / "a_manifest.json").read_text())["edits"]
+    assert [entry["deleted"] for entry in edits] == [[2], [3]]
+
+
+def test_a_result_of_another_image_is_in_the_way(change, out, job, tmp_path):
+    PillowImage.fromarray(picture(LABELS[::-1])).save(job.source)
+    with pytest.raises(FileExistsError, match="of another image"):
+        change(Revision(positive=[(5.0, 5.0)]))
+    assert change(Revision(positive=[(5.0, 5.0)]), overwrite=True).state == "done"
+
+
+def test_overwriting_begins_anew(change, out):
+    outcome = change(Revision(edited(out / "a_prompts.json", without=[2])), overwrite=True)
+    assert outcome.message == "2 added"
