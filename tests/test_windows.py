@@ -10,6 +10,7 @@ from promptless.masks import Mask
 from promptless.prompts import Prompt, Prompts
 from promptless.registry import load
 from promptless.windows import (
+    Level,
     Window,
     chunks,
     crop,
@@ -75,11 +76,25 @@ def test_pooling_takes_the_mean_also_of_a_part_at_the_end(rng):
 
 def test_a_window_is_zero_beyond_the_border(rng):
     values = rng.normal(size=(2, 10, 10)).astype(np.float32)
-    window = crop(values, Window((-3, 6), 1), CONFIG)
+    level = Level(values, (0, 0))
+    window = crop(level, Window((-3, 6), 1), CONFIG)
     assert np.array_equal(window[:, 3:, :4], values[:, :5, 6:])
     assert not window[:, :3].any()
     assert not window[:, :, 4:].any()
-    assert not crop(values, Window((-30, 60), 1), CONFIG).any()
+    assert not crop(level, Window((-30, 60), 1), CONFIG).any()
+
+
+@pytest.mark.parametrize("pool", [1, 2, 4])
+def test_pooling_what_windows_reach_is_pooling_all(rng, pool):
+    values = rng.normal(size=(2, 45, 62)).astype(np.float32)
+    whole = Level(pooled(values, pool), (0, 0))
+    corners = [(-3, 2), (5, 40 // pool), (40 // pool, -5), (44 // pool, 61 // pool), (2, 3)]
+    for chosen in ([Window(at, pool)] for at in corners):
+        part = Level.reached(values, chosen, pool, CONFIG)
+        assert np.array_equal(crop(part, chosen[0], CONFIG), crop(whole, chosen[0], CONFIG))
+    every = [Window(at, pool) for at in corners]
+    part = Level.reached(values, every, pool, CONFIG)
+    assert all(np.array_equal(crop(part, w, CONFIG), crop(whole, w, CONFIG)) for w in every)
 
 
 def test_points_are_in_window_pixels():
@@ -183,9 +198,10 @@ def test_stability_is_the_iou_at_two_thresholds():
 def test_a_prompt_is_answered_the_same_whatever_chunk_it_is_in(model, seen):
     embedding, prompts, _ = seen
     windows = [place(p, 1.0, CONFIG) for p in prompts]
-    together, scores = decode_chunk(model, embedding, windows, prompts, 1.0)
+    level = Level(embedding, (0, 0))
+    together, scores = decode_chunk(model, level, windows, prompts, 1.0)
     for i, (window, prompt) in enumerate(zip(windows, prompts, strict=True)):
-        alone, score = decode_chunk(model, embedding, [window], [prompt], 1.0)
+        alone, score = decode_chunk(model, level, [window], [prompt], 1.0)
         assert together[i] == pytest.approx(alone[0], abs=1e-4)
         assert scores[i] == pytest.approx(score[0], abs=1e-5)
 

@@ -206,6 +206,7 @@ def surviving(prompts: Prompts, changes: Changes, masks: Masks) -> Prompts:
 
 def recorded(previous: Segmentation, final: Prompts, changes: Changes, steps: Steps) -> dict[str, Any]:
     """Return the manifest of an edited segmentation: the previous one, and what was done to it."""
+    digests = asked_digests(previous, final, changes)
     entry = {
         "added": [p.id for p in changes.asked if p.state == "added"],
         "edited": [p.id for p in changes.asked if p.state == "edited"],
@@ -213,7 +214,13 @@ def recorded(previous: Segmentation, final: Prompts, changes: Changes, steps: St
         "seconds": steps.rounded(),
     }
     edits = [*previous.manifest.get("edits", []), entry]
-    return previous.manifest | {"prompts": final.digests(), "edits": edits}
+    return previous.manifest | {"prompts": digests, "edits": edits}
+
+
+def asked_digests(previous: Segmentation, final: Prompts, changes: Changes) -> dict[str, str]:
+    """Return the digests of the final prompts, those of kept ones as they were."""
+    before, kept = previous.manifest["prompts"], set(changes.kept)
+    return {str(p.id): before[str(p.id)] if p.id in kept else digest(p, final.shape) for p in final.items}
 
 
 def clicked(

@@ -168,18 +168,27 @@ def axes(shape: Shape) -> str:
 
 def digest(prompt: Prompt, shape: Shape) -> str:
     """Return a hash of all that the decoder is asked with; score, source and state are not."""
-    entry = to_entry(prompt, shape)
-    asked = [entry[name] for name in ("points", "point_labels", "box", "coarse")]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    asked = hashlib.sha256(repr((rounded(prompt.points), prompt.point_labels.tolist())).encode())
+    if prompt.box is not None:
+        asked.update(f"box {rounded(prompt.box)}".encode())
+    if prompt.coarse is not None:
+        mask = prompt.coarse.clipped(shape).trimmed()
+        asked.update(f"mask {mask.start} {mask.pixels.shape}".encode() + np.packbits(mask.pixels).tobytes())
+    return asked.hexdigest()[:16]
+
+
+def rounded(positions: NDArray[np.float32]) -> list[list[float]]:
+    """Return positions (n, ...) as a file has them."""
+    return [[round(float(v), 2) for v in position] for position in positions]
 
 
 def to_entry(prompt: Prompt, shape: Shape) -> dict[str, Any]:
     """Return a prompt as JSON values."""
     return {
         "id": prompt.id,
-        "points": [[round(float(v), 2) for v in point] for point in prompt.points],
+        "points": rounded(prompt.points),
         "point_labels": prompt.point_labels.tolist(),
-        "box": None if prompt.box is None else [[round(float(v), 2) for v in side] for side in prompt.box],
+        "box": None if prompt.box is None else rounded(prompt.box),
         "coarse": None if prompt.coarse is None else encode_rle(prompt.coarse, shape),
         "score": round(float(prompt.score), 4),
         "source": prompt.source,

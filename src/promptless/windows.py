@@ -58,16 +58,34 @@ def decode(model: Model, embedding: Array, prompts: Prompts, zoom: float = 1.0) 
     windows = [place(prompt, zoom, config) for prompt in prompts.items]
     parts = []
     for pool in sorted({window.pool for window in windows}):
-        level = pooled(embedding, pool)
         members = [i for i, window in enumerate(windows) if window.pool == pool]
+        level = Level.reached(embedding, [windows[i] for i in members], pool, config)
         for chunk in chunks_by_tokens(members, prompts.items, config):
             chosen = [windows[i] for i in chunk], [prompts.items[i] for i in chunk]
             parts.append((chunk, *decode_chunk(model, level, *chosen, zoom)))
     return in_image(parts, windows, prompts, zoom, config)
 
 
+@dataclass(frozen=True)
+class Level:
+    """The part of a pooled embedding that windows reach: `cells` (channel, *grid) from `start` on."""
+
+    cells: Array
+    start: tuple[int, ...]
+
+    @classmethod
+    def reached(cls, embedding: Array, windows: list[Window], pool: int, config: WindowConfig) -> Level:
+        """Pool no more of `embedding` than `windows` need."""
+        every = np.array([window.start for window in windows])
+        grid = np.array(embedding.shape[1:])
+        start = np.clip(every.min(axis=0), 0, grid // pool)
+        stop = np.minimum(np.maximum((every.max(axis=0) + config.cells) * pool, start * pool), grid)
+        part = embedding[:, *(slice(a * pool, b) for a, b in zip(start, stop, strict=True))]
+        return cls(pooled(part, pool), tuple(start.tolist()))
+
+
 def decode_chunk(
-    model: Model, level: Array, windows: list[Window], prompts: list[Prompt], zoom: float
+    model: Model, level: Level, windows: list[Window], prompts: list[Prompt], zoom: float
 ) -> tuple[Array, Array]:
     """Return the single-mask logits (n, *window) and predicted IoUs (n,) of some prompts on one pooled embedding."""
     config = model.config.window
@@ -94,17 +112,18 @@ def pooled(embedding: Array, pool: int) -> Array:
     return embedding
 
 
-def crop(level: Array, window: Window, config: WindowConfig) -> Array:
+def crop(level: Level, window: Window, config: WindowConfig) -> Array:
     """Return the window (channel, cells, ...) of an embedding, zero beyond its border."""
-    out = np.zeros((len(level), *[config.cells] * (level.ndim - 1)), np.float32)
-    stop = [a + config.cells for a in window.start]
+    cells = level.cells
+    out = np.zeros((len(cells), *[config.cells] * (cells.ndim - 1)), np.float32)
+    first = [a - s for a, s in zip(window.start, level.start, strict=True)]
     source = tuple(
-        slice(max(a, 0), max(0, min(b, n))) for a, b, n in zip(window.start, stop, level.shape[1:], strict=True)
+        slice(max(a, 0), max(0, min(a + config.cells, n))) for a, n in zip(first, cells.shape[1:], strict=True)
     )
     target = tuple(
-        slice(s.start - a, s.start - a + max(0, s.stop - s.start)) for s, a in zip(source, window.start, strict=True)
+        slice(s.start - a, s.start - a + max(0, s.stop - s.start)) for s, a in zip(source, first, strict=True)
     )
-    out[:, *target] = level[:, *source]
+    out[:, *target] = cells[:, *source]
     return out
 
 
