@@ -250,7 +250,7 @@ def clicked(
         raise ValueError(f"the negative point {free[0]} lies in no object, and no new one was asked for")
     for at in free:
         new = [with_point(p, at, BACKGROUND) for p in new]
-    return Prompts(previous.labels.shape, (*(changed.get(i, p) for i, p in items.items()), *new))
+    return Prompts(previous.prompts.shape, (*(changed.get(i, p) for i, p in items.items()), *new))
 
 
 def at_pixel(previous: Segmentation, at: tuple[float, ...]) -> int:

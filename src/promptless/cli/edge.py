@@ -63,7 +63,7 @@ def reporting(verbose: bool, interrupted: str) -> Iterator[None]:
     """Turn what goes wrong into one line and an exit code; with -v the traceback comes along."""
     try:
         yield
-    except typer.Exit:
+    except (typer.Exit, typer.BadParameter):
         raise
     except KeyboardInterrupt:
         typer.echo(interrupted, err=True)
