@@ -84,7 +84,7 @@ def test_prompts_are_for_one_image(image, run, tmp_path):
     PillowImage.open(image).save(tmp_path / "b.png")
     answer = run("segment", image, tmp_path / "b.png", "--point", "3,3")
     assert answer.exit_code == 2
-    assert "there are 2" in answer.stderr
+    assert "one image" in answer.stderr
 
 
 @pytest.mark.parametrize("text", ["3", "3,4,5", "300,4", "-9,4"])
