@@ -201,3 +201,13 @@ def test_a_few_specks_do_not_double_an_image():
 def test_a_score_threshold_that_is_no_number_is_refused(blobs, null_model):
     with pytest.raises(ValueError, match="min_score is nan"):
         segment(blobs[0], null_model, min_score=float("nan"))
+
+
+@pytest.mark.parametrize(("side", "looks"), [(80, 1), (300, 2)])
+def test_an_image_that_the_glance_takes_in_whole_is_looked_at_once(side, looks, monkeypatch):
+    labels = discs((side, side), [(20, 20, 12), (50, 50, 12)])
+    model, seen = NullModel(replace(NULL, kind=Kind(small_px=14))), []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda image: seen.append(image.shape) or encode(image))
+    assert segment(picture(labels), model).n_objects == 2
+    assert len(seen) == looks

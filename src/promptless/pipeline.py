@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from promptless import __version__, stitch
 from promptless import labels as label_images
+from promptless.config import ProposalConfig
 from promptless.embeddings import Embeddings
 from promptless.image import Image, Shape
 from promptless.io.hashes import sha256
@@ -162,6 +163,7 @@ class View:
     high: float
     zoom: float = 1.0  # model pixels per image pixel
     align: int = 1  # image pixels
+    seen: ImageEmbedding | None = None  # of the whole image, where a glance took it all in
 
     def in_image(self, pixels: int) -> tuple[int, ...]:
         """Return a length in model pixels as whole pixels of the image, once per axis."""
@@ -208,7 +210,7 @@ class View:
             )
         view = cls(image, *intensity_range(image.data), 1.0, model.config.align)
         if image.spacing is None:
-            return replace(view, zoom=2.0, align=1) if seems_small(view, model) else view
+            return glanced_at(view, model)
         zoom = float(np.mean(image.spacing)) / kind.pixel_size
         if not ZOOMS[0] <= zoom <= ZOOMS[1]:
             raise ValueError(
@@ -218,19 +220,33 @@ class View:
         return view if zoom == 1 else replace(view, zoom=zoom, align=1)
 
 
-def seems_small(view: View, model: Model) -> bool:
-    """Return whether the objects in the middle of an image are too small for the model to outline them well."""
+def glanced_at(view: View, model: Model) -> View:
+    """Return the view, doubled where the objects in the middle of the image are too small to outline them well."""
     limit = model.config.kind.small_px
     if not limit:
-        return False
+        return view
     middle = tuple(slice(max(0, (n - GLANCE) // 2), min(n, (n + GLANCE) // 2)) for n in view.image.shape)
-    prompts = propose(encode(view, Tile(middle, middle), model).maps, model.config.proposals)
-    areas = [prompt.coarse.area for prompt in prompts.items if prompt.coarse is not None]
+    embedding = encode(view, Tile(middle, middle), model)
+    if seem_small(embedding, model.config.proposals, limit):
+        return replace(view, zoom=2.0, align=1)
+    return replace(view, seen=embedding) if middle == whole(view.image) else view
+
+
+def seem_small(embedding: ImageEmbedding, config: ProposalConfig, limit: float) -> bool:
+    """Return whether the median diameter of what is proposed lies below `limit` pixels."""
+    areas = [prompt.coarse.area for prompt in propose(embedding.maps, config).items if prompt.coarse is not None]
     return len(areas) >= FEW and 2 * np.sqrt(np.median(areas) / np.pi) < limit
+
+
+def whole(image: Image) -> tuple[slice, ...]:
+    """Return the region that is the whole image."""
+    return tuple(slice(0, n) for n in image.shape)
 
 
 def encode(view: View, tile: Tile, model: Model) -> ImageEmbedding:
     """Return the embedding of a tile at the model's pixel size; what padding added to the maps is cut off."""
+    if view.seen is not None and tile.outer == whole(view.image):
+        return view.seen
     pixels = normalise(view.image.data[:, *tile.outer], view.low, view.high)
     size = tuple(max(1, round(n * view.zoom)) for n in tile.shape)
     if view.zoom != 1:

@@ -88,7 +88,8 @@ def merged(basins: NDArray[np.int64], height: Array, saddle: float) -> NDArray[n
     The highest pass comes first, and the higher peak takes the lower one in.
     """
     n = int(basins.max()) + 1
-    peak_of = np.asarray(ndimage.maximum(height, basins, np.arange(n)))
+    peak_of = np.zeros(n, np.float32)
+    np.maximum.at(peak_of, basins.ravel(), height.ravel())
     parent = list(range(n))
 
     def root(i: int) -> int:
