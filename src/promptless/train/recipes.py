@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,19 @@ class Phase:
     schedule: Schedule
     patch: int = 256
     per_image: int = 16  # prompts per patch, where the decoder is trained
+    saddles: tuple[float, ...] | None = None  # readings that the decoder is asked in training; None: the model's own
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Phase:
         """Return the phase that a recipe's table describes."""
-        own = {name: values[name] for name in ("patch", "per_image") if name in values}
+        own = {name: values[name] for name in ("patch", "per_image", "saddles") if name in values}
         rest = {name: value for name, value in values.items() if name not in own}
+        own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
         return cls(from_dict(Schedule, rest, where), **own)
+
+    def proposals(self, model: ModelConfig) -> ProposalConfig:
+        """Return how proposals are made in training."""
+        return model.proposals if self.saddles is None else replace(model.proposals, saddles=self.saddles)
 
 
 @dataclass(frozen=True)
@@ -157,13 +163,13 @@ def generator_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
 def decoder_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
     """Return the second phase: image encoder, prompt encoder and mask decoder on the frozen generator."""
     model = recipe.model
-    return DecoderTask(network, model.window, model.proposals, phase.per_image, recipe.seed)
+    return DecoderTask(network, model.window, phase.proposals(model), phase.per_image, recipe.seed)
 
 
 def joint_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
     """Return the third phase: all parts together."""
     model = recipe.model
-    return JointTask(network, model.window, model.proposals, phase.per_image, recipe.seed)
+    return JointTask(network, model.window, phase.proposals(model), phase.per_image, recipe.seed)
 
 
 TASKS: dict[str, Callable[[Promptable, Recipe, Phase], Task]] = {
