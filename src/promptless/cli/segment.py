@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from promptless.cli.edge import Exit, Quiet, Verbose, bar, chatter, fail, reporting, threads_from_environment, writable
+from promptless.cli.edge import (
+    Exit,
+    Quiet,
+    Verbose,
+    bar,
+    chatter,
+    fail,
+    listed,
+    one_of,
+    reporting,
+    threads_from_environment,
+    writable,
+)
 
 if TYPE_CHECKING:
     from promptless.batch import Outcome
@@ -28,6 +40,10 @@ def segment(
     tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are segmented at once.")] = 1024,
     halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="More outputs: roi, coco, classes, parquet.", metavar="KIND,...")
+    ] = None,
+    overlay: Annotated[str, typer.Option(help="Draw outlines, or outlines and prompts.")] = "outlines",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose outputs are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON lines.")] = False,
     quiet: Quiet = False,
@@ -39,6 +55,10 @@ def segment(
         raise typer.BadParameter(f"{mpp} is not a pixel size; give micrometres above 0", param_hint="--mpp")
     if min_score is not None and math.isnan(min_score):
         raise typer.BadParameter("it must be a number from 0 to 1", param_hint="--min-score")
+    from promptless.io import outputs
+
+    more = listed(also or [], outputs.ON_REQUEST, "--also")
+    one_of(overlay, outputs.OVERLAYS, "--overlay")
     with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
         threads = threads or threads_from_environment()
         from promptless import batch
@@ -49,10 +69,11 @@ def segment(
             fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP and TIFF files are read")
         loaded = load(model, threads=threads)
         writable(output)
-        options = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
+        options: dict[str, Any] = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
+        options |= {"also": more, "overlay": overlay, "overwrite": overwrite}
         outcomes = []
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
-            for outcome in batch.segment_all(todo, loaded, output, overwrite=overwrite, progress=advance, **options):
+            for outcome in batch.segment_all(todo, loaded, output, progress=advance, **options):
                 outcomes.append(outcome)
                 typer.echo(
                     as_line(outcome) if as_json else as_text(outcome), err=outcome.state == "failed" and not as_json
