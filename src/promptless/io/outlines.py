@@ -45,7 +45,7 @@ def rings(pixels: NDArray[np.bool_]) -> Iterator[Ring]:
     leaving = np.full((np.prod(np.add(pixels.shape, 1)), 4), -1)
     leaving[tails, headings] = np.arange(len(tails))
     right, left = leaving[heads, (headings + 1) % 4], leaving[heads, (headings + 3) % 4]
-    after = np.where(right >= 0, right, left).tolist()  # where there is a choice, the right turn stays at its pixel
+    after = np.where(right >= 0, right, left).tolist()  # at a choice either would do: `loops` cuts there
     corners, seen = tails.tolist(), [False] * len(tails)
     for first in range(len(tails)):
         ring, piece = [], first
