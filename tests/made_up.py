@@ -7,9 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from promptless.config import ModelConfig, ProposalConfig, WindowConfig
+from promptless.image import Image
+from promptless.labels import as_masks
 from promptless.masks import Mask, Masks
 from promptless.model import Decoded, ImageEmbedding
-from promptless.prompts import Prompt
+from promptless.prompts import Prompt, Prompts
+from promptless.result import Segmentation
 
 Disc = tuple[int, int, int]  # y, x, radius
 
@@ -98,3 +101,9 @@ def in_image(mask: Mask, shape: tuple[int, ...]) -> np.ndarray:
     inside = mask.clipped(shape)
     image[inside.region] = inside.pixels
     return image
+
+
+def of_labels(labels: np.ndarray) -> Segmentation:
+    """Return the segmentation that a label image is, without an image, prompts and scores."""
+    image = Image(np.zeros((0, *labels.shape), np.uint8))
+    return Segmentation(image, labels, as_masks(labels), Prompts(labels.shape))

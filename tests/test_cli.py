@@ -287,3 +287,28 @@ def test_interrupting_a_batch_gives_130_and_leaves_no_half_written_file(images, 
         assert all((tmp_path / "out" / (name + suffix)).stat().st_size for suffix in [*SUFFIXES, ".geojson"])
     for path in (tmp_path / "out").glob("*_labels.tif"):
         assert tifffile.imread(path).shape == (64, 72)
+
+
+def test_more_outputs_come_on_request(images, run, tmp_path):
+    answer = run(images / "a.png", "--also", "roi,coco", "--also", "classes", "--overlay", "prompts", "--json")
+    assert answer.exit_code == 0, answer.output
+    assert {"roi", "coco", "classes", "manifest"} <= set(json.loads(answer.stdout)["outputs"])
+    assert {"a_rois.zip", "a_coco.json", "a_classes.tif"} <= set(outputs(tmp_path / "out", "a"))
+    assert "skipped" in run(images / "a.png", "--also", "coco,roi,classes", "--overlay", "prompts").stdout
+    assert "other settings; --overwrite" in run(images / "a.png").stderr
+
+
+@pytest.mark.parametrize(("option", "known"), [("--also", "roi, coco"), ("--overlay", "outlines, prompts")])
+def test_an_unknown_output_gives_2_and_lists_the_known_ones(images, run, tmp_path, option, known):
+    answer = run(images, option, "svg")
+    assert answer.exit_code == 2
+    assert "'svg' is none of" in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_told_before_segmenting(images, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("promptless.io.outputs.find_spec", lambda name: None)
+    answer = run(images, "--also", "roi")
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr == "promptless: roi needs roifile: pip install 'promptless[formats]'\n"
+    assert not list((tmp_path / "out").iterdir())

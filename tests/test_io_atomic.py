@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
 import pytest
 
-from promptless.io.atomic import replacing
+from promptless.io.atomic import alone, replacing
 
 
 def test_the_file_appears_when_the_block_succeeds(tmp_path):
@@ -34,3 +38,29 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, error):
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.txt"):
         pass
+
+
+def test_a_folder_is_held_by_one_process_at_a_time(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from promptless.io.atomic import alone\n"
+        "with alone(Path(sys.argv[1])):\n"
+        "    print('held', flush=True); time.sleep(0.5)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        began = time.monotonic()
+        with alone(tmp_path):
+            assert other.poll() is not None or time.monotonic() - began > 0.2
+
+
+def test_a_killed_process_lets_go(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from promptless.io.atomic import alone\n"
+        "with alone(Path(sys.argv[1])):\n"
+        "    print('held', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        other.kill()
+        with alone(tmp_path):
+            pass

@@ -5,78 +5,112 @@ import json
 import numpy as np
 import pytest
 import shapely
-from skimage.draw import polygon2mask
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image as PillowImage
+from PIL import ImageDraw
 
-from made_up import NullModel
-from promptless.io.geojson import outline, write
-from promptless.masks import Mask
+from made_up import NullModel, of_labels
+from promptless.io.geojson import read, write
 from promptless.pipeline import segment
 
-
-def rasterised(shape, size):
-    """Return which pixel centres lie in a shape in x, y."""
-    y, x = np.indices(size) + 0.5
-    return shapely.contains_xy(shape, x, y)
+LABELS = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 0, 1, 2, 5]))
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        ["###", "#.#", "###"],  # a hole
-        ["##..", "##..", "..##", "..##"],  # parts that touch at a corner
-        ["#####", "#.#.#", "##.##", "#####"],  # holes that touch at a corner
-        ["#.#", ".#.", "#.#"],
-        ["####", "#..#", "#.##", "##.."],
-        ["#"],
-    ],
-)
-def test_rasterising_the_outline_gives_the_pixels_back(rows):
-    pixels = np.array([[c == "#" for c in row] for row in rows])
-    shape = outline(Mask((2, 3), pixels))
-    assert shape.is_valid
-    assert shape.area == pixels.sum()
-    expected = np.zeros((8, 10), bool)
-    expected[2 : 2 + pixels.shape[0], 3 : 3 + pixels.shape[1]] = pixels
-    assert np.array_equal(rasterised(shape, (8, 10)), expected)
+def feature(geometry, **properties):
+    return {"type": "Feature", "geometry": shapely.geometry.mapping(geometry), "properties": properties}
 
 
-def test_parts_that_meet_at_a_corner_are_separate_polygons():
-    shape = outline(Mask((0, 0), np.eye(3, dtype=bool)))
-    assert shape.geom_type == "MultiPolygon"
-    assert len(shape.geoms) == 3
+def saved(path, *features):
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
 
 
-def test_the_outline_runs_along_pixel_edges_from_the_corner_of_the_first_pixel():
-    shape = outline(Mask((1, 2), np.ones((2, 3), bool)))
-    assert shape.equals(shapely.box(2, 1, 5, 3))
-    assert len(shape.exterior.coords) == 5
+def by_pillow(path, shape):
+    """Return the label image that pillow fills: pictures ten times as large, of which it sees the middles of pixels."""
+    labels = np.zeros(shape, np.int32)
+    for entry in json.loads(path.read_text())["features"]:
+        kind, parts = entry["geometry"]["type"], entry["geometry"]["coordinates"]
+        for exterior, *holes in parts if kind == "MultiPolygon" else [parts]:
+            picture = PillowImage.new("L", (10 * shape[1], 10 * shape[0]))
+            for ring, value in [(exterior, 1), *((hole, 0) for hole in holes)]:
+                ImageDraw.Draw(picture).polygon([(10 * x, 10 * y) for x, y in ring], fill=value)
+            labels[np.asarray(picture)[5::10, 5::10] > 0] = int(entry["properties"]["name"])
+    return labels
 
 
-def test_the_file_gives_the_labels_back(blobs, tmp_path):
-    image, labels = blobs
-    write(segment(image, NullModel()), tmp_path / "a.geojson")
-    content = json.loads((tmp_path / "a.geojson").read_text())
-    back = np.zeros_like(labels)
-    for feature in content["features"]:
-        ring = np.array(feature["geometry"]["coordinates"][0])[:, ::-1] - 0.5  # x, y at corners -> y, x at centres
-        back[polygon2mask(labels.shape, ring)] = int(feature["properties"]["name"])
-    assert content["type"] == "FeatureCollection"
-    assert np.array_equal(back, labels)
+@given(LABELS)
+def test_the_file_gives_the_labels_back_to_us_and_to_pillow(tmp_path_factory, labels):
+    path = tmp_path_factory.mktemp("geojson") / "a.geojson"
+    write(of_labels(labels), path)
+    assert np.array_equal(read(path, labels.shape), labels)
+    assert np.array_equal(by_pillow(path, labels.shape), labels)
+
+
+def test_what_a_model_found_comes_back(blobs, tmp_path):
+    result = segment(blobs[0], NullModel())
+    write(result, tmp_path / "a.geojson")
+    assert np.array_equal(read(tmp_path / "a.geojson", result.labels.shape), result.labels)
 
 
 def test_features_have_what_qupath_reads(blobs, tmp_path):
     result = segment(blobs[0], NullModel())
     write(result, tmp_path / "a.geojson")
     lines = (tmp_path / "a.geojson").read_text().splitlines()
-    feature = json.loads(lines[1].rstrip(","))
+    entry = json.loads(lines[1].rstrip(","))
     assert len(lines) == 2 + result.n_objects
-    assert feature["type"] == "Feature"
-    assert feature["geometry"]["type"] in ("Polygon", "MultiPolygon")
-    assert feature["properties"]["objectType"] == "detection"
-    assert feature["properties"]["classification"]["name"] == "Nucleus"
-    assert feature["properties"]["measurements"]["area"] == result.masks.masks[0].area
+    assert entry["type"] == "Feature"
+    assert entry["geometry"]["type"] in ("Polygon", "MultiPolygon")
+    assert entry["properties"]["objectType"] == "detection"
+    assert entry["properties"]["classification"]["name"] == "Nucleus"
+    assert entry["properties"]["measurements"]["area"] == result.masks.masks[0].area
+    assert 0 <= entry["properties"]["measurements"]["score"] <= 1
+
+
+def test_scores_that_are_not_known_are_left_out(tmp_path):
+    write(of_labels(np.eye(2, dtype=np.int32)), tmp_path / "a.geojson")
+    (entry,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert entry["properties"]["measurements"] == {"area": 2}
 
 
 def test_no_objects_give_an_empty_collection(tmp_path):
     write(segment(np.zeros((9, 9), np.uint8), NullModel()), tmp_path / "a.geojson")
     assert json.loads((tmp_path / "a.geojson").read_text()) == {"type": "FeatureCollection", "features": []}
+    assert not read(tmp_path / "a.geojson", (9, 9)).any()
+
+
+def test_what_was_edited_in_qupath_is_read_whatever_its_class_and_type(tmp_path):
+    path = saved(
+        tmp_path / "a.geojson",
+        feature(shapely.box(0, 0, 2, 2), objectType="annotation", classification={"name": "Tumor"}),
+        feature(shapely.box(3.2, 0.4, 5.1, 1.9), name="7"),  # its middle pixels only
+        feature(shapely.Point(4, 4), name="a note"),
+        feature(shapely.box(7, 4, 20, 20), objectType="annotation", name="7"),  # beyond the image
+    )
+    assert read(path, (6, 8)).tolist() == [
+        [1, 1, 0, 7, 7, 0, 0, 0],
+        [1, 1, 0, 7, 7, 0, 0, 0],
+        [0] * 8,
+        [0] * 8,
+        [0] * 7 + [3],
+        [0] * 7 + [3],
+    ]
+
+
+def test_the_later_of_two_that_overlap_lies_on_top(tmp_path):
+    path = saved(tmp_path / "a.geojson", feature(shapely.box(0, 0, 3, 1)), feature(shapely.box(2, 0, 4, 1)))
+    assert read(path, (1, 4)).tolist() == [[1, 1, 2, 2]]
+
+
+@pytest.mark.parametrize("wrapped", [lambda entry: [entry], lambda entry: entry])
+def test_a_list_of_features_and_a_single_one_are_read_too(tmp_path, wrapped):
+    (tmp_path / "a.geojson").write_text(json.dumps(wrapped(feature(shapely.box(1, 0, 2, 1), name="4"))))
+    assert read(tmp_path / "a.geojson", (1, 3)).tolist() == [[0, 4, 0]]
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", '{"features": [{"geometry": null}]}', '{"features": [3]}'])
+def test_what_is_no_geojson_is_refused_by_name(tmp_path, text):
+    (tmp_path / "a.geojson").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.geojson cannot be read as GeoJSON"):
+        read(tmp_path / "a.geojson", (3, 3))

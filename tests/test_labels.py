@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from made_up import masks_of, rectangle
-from promptless.labels import largest_part, objects, paint
+from promptless.labels import as_masks, largest_part, objects, paint
 from promptless.masks import Mask, Masks
 
 
@@ -60,3 +60,12 @@ def test_objects_of_a_label_image_come_by_label():
     assert sorted(found) == [2, 7]
     assert (found[7].start, found[7].area) == ((1, 2), 6)
     assert isinstance(found[2], Mask)
+
+
+def test_a_label_image_gives_its_objects_with_their_labels_as_ids():
+    labels = np.array([[0, 2_000_000_000, 0], [5, 0, 5]], np.int32)
+    masks = as_masks(labels)
+    assert masks.ids.tolist() == [5, 2_000_000_000]
+    assert [mask.pixels.tolist() for mask in masks] == [[[True, False, True]], [[True]]]
+    assert np.isnan(masks.scores).all()
+    assert len(as_masks(np.zeros((3, 3), np.int32))) == 0

@@ -64,19 +64,23 @@ def segment_all(
     *,
     overwrite: bool = False,
     keep_embedding: bool = False,
+    also: Sequence[str] = (),
+    overlay: str = "outlines",
     progress: Progress = lambda done, name: None,
     **options: Any,
 ) -> Iterable[Outcome]:
     """Segment every job's image with `options` (of `segment`) and save into `folder`; yield each outcome.
 
+    `also` and `overlay` are those of `Segmentation.save`.
     An image that fails is reported and the others go on. An image whose manifest is there, for the same
     pixels, model and options, is skipped unless `overwrite`: the manifest is written last, so an
     interrupted batch goes on where it stopped.
     """
-    wanted = requested(model, options)
+    kinds = outputs.wanted(also, overlay)
+    wanted = requested(model, options | {"also": sorted(also), "overlay": overlay})
     for i, job in enumerate(todo):
         progress(i, job.source.name)
-        targets = outputs.paths(folder, job.name)
+        targets = outputs.paths(folder, job.name, kinds)
         try:
             if not overwrite and finished(job, targets["manifest"], wanted):
                 yield Outcome(job, "skipped", paths=targets)
@@ -85,7 +89,7 @@ def segment_all(
             told = BatchProgress(progress, i, job.source.name)
             result = segment(job.source, model, embeddings=kept, progress=told, **options)
             result = replace(result, manifest={**result.manifest, "requested": wanted})
-            yield Outcome(job, "done", result.n_objects, paths=result.save(folder, job.name))
+            yield Outcome(job, "done", result.n_objects, paths=outputs.save(result, folder, job.name, kinds))
         except Exception as error:  # whatever is wrong with one image, the others go on
             log.debug("%s", job.source, exc_info=True)
             yield Outcome(job, "failed", message=reason(error))

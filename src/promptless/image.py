@@ -16,7 +16,8 @@ class Image:
     """Pixels with what is known about where they lie.
 
     `data` is (channel, *spatial), array order (z, y, x), any numeric dtype. `spacing` is the size of a
-    pixel along each spatial axis in `unit`, None where it is not known. `affine` (4x4, voxel index to
+    pixel along each spatial axis in `unit`, None where it is not known. Without any channel an image is
+    geometry alone, as a label image has it. `affine` (4x4, voxel index to
     world mm) is kept only to write files back.
     """
 
@@ -27,7 +28,7 @@ class Image:
     channel_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.data.ndim < 3 or not self.data.size:
+        if self.data.ndim < 3 or not all(self.shape):
             raise ValueError(f"an image needs pixels as (channel, *spatial); this array has shape {self.data.shape}")
         if self.data.dtype.kind not in "biuf":
             raise ValueError(f"pixels are {self.data.dtype}; convert them to integers or floats")

@@ -77,3 +77,11 @@ def objects(labels: NDArray[np.integer]) -> dict[int, Mask]:
         for i, region in enumerate(found, start=1)
         if region is not None
     }
+
+
+def as_masks(labels: NDArray[np.integer]) -> Masks:
+    """Return the objects of a label image with their labels as ids; scores and stability are not known (NaN)."""
+    values = np.unique(labels[labels > 0])
+    found = objects(np.searchsorted(np.r_[0, values], labels))
+    unknown = np.full(len(values), np.nan, np.float32)
+    return Masks(tuple(found.values()), values.astype(np.int64), unknown, unknown, np.zeros(len(values), bool))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -64,8 +64,8 @@ class Segmentation:
     """An image's objects, with all that is needed to save, check or repeat them.
 
     `labels` (*spatial) has 0 for the background and 1, 2, ... for the objects, with gaps where objects were
-    deleted; object i of `masks` has the label `masks.ids[i]`, which is the id of prompt i of `prompts`.
-    `manifest` says how it was made.
+    deleted; object i of `masks` has the label `masks.ids[i]`, which is the id of prompt i of `prompts`. Where it
+    was read from a label image, there are no prompts, and `image` has no channels. `manifest` says how it was made.
     """
 
     image: Image
@@ -84,11 +84,17 @@ class Segmentation:
         """The object table; it is measured when it is first asked for."""
         return Objects(measure(self.labels, self.image, self.masks))
 
-    def save(self, folder: str | Path, name: str = "image") -> dict[str, Path]:
-        """Write every output into `folder` as NAME_labels.tif and so on, and return the paths by kind."""
-        from promptless.io.outputs import save
+    def save(
+        self, folder: str | Path, name: str = "image", *, also: Iterable[str] = (), overlay: str = "outlines"
+    ) -> dict[str, Path]:
+        """Write the outputs into `folder` as NAME_labels.tif and so on, and return the paths by kind.
 
-        return save(self, Path(folder), name)
+        `also` names more of them: "roi", "coco", "classes", "parquet". `overlay` is "outlines", or "prompts" to
+        draw these too.
+        """
+        from promptless.io.outputs import save, wanted
+
+        return save(self, Path(folder), name, wanted(also, overlay))
 
     @classmethod
     def load(cls, folder: str | Path, name: str, image: Image) -> Segmentation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,25 @@ class Revision:
 
 
 def revise(
-    job: Job, model: Model, folder: Path, revision: Revision, *, overwrite: bool, progress: Progress, **options: Any
+    job: Job,
+    model: Model,
+    folder: Path,
+    revision: Revision,
+    *,
+    overwrite: bool = False,
+    also: Sequence[str] = (),
+    overlay: str = "outlines",
+    progress: Progress = lambda done, total: None,
+    **options: Any,
 ) -> Outcome:
     """Edit the result of an image in `folder`, or make a first one, and save it there.
 
     The result that is edited is the one in `folder`, else the one beside the prompts file; with `overwrite`,
     or where there is none, prompts from a file are all decoded, and clicks are merged with automatic prompts.
+    `also` and `overlay` are those of `Segmentation.save`; the kinds of output that there were are written again.
     """
     kept = Embeddings(folder / f"{job.name}_embedding")
-    wanted = requested(model, options)
+    wanted = requested(model, options | {"also": sorted(also), "overlay": overlay})
     previous = None if overwrite else earlier(job, folder, revision, options)
     if previous is None and revision.prompts is not None:
         previous = editing.blank(job.source, model, options)
@@ -53,7 +63,8 @@ def revise(
         previous = segment(job.source, model, embeddings=kept, progress=progress, **options)
     result = editing.edit(previous, revision.of(previous), model, embeddings=kept, progress=progress)
     result = replace(result, manifest={"requested": wanted} | result.manifest)
-    paths = result.save(folder, job.name)
+    before = previous.manifest.get("outputs", {}).keys() & set(outputs.ON_REQUEST)
+    paths = result.save(folder, job.name, also=before | set(also), overlay=overlay)
     return Outcome(job, "done", result.n_objects, message=summary(result), paths=paths)
 
 
@@ -68,7 +79,7 @@ def earlier(job: Job, folder: Path, revision: Revision, options: dict[str, Any])
     """Return the result of this very image that a revision goes on from, None where there is none."""
     beside = [] if revision.prompts is None else [revision.prompts.parent]
     for place in (folder, *beside):
-        path = outputs.paths(place, job.name)["manifest"]
+        path = outputs.paths(place, job.name, outputs.wanted())["manifest"]
         if not path.is_file():
             continue
         record = saved.manifest(path)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from made_up import in_image
-from promptless.io.geojson import outline
+from promptless.io.outlines import outline
 from promptless.masks import Mask, decode_rle, encode_rle
 from promptless.prompts import Prompt, Prompts
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from promptless.cli.edge import Exit
+from promptless.cli.export import export
 from promptless.cli.prompts import prompts
 from promptless.cli.segment import segment
 from promptless.cli.train import train
@@ -35,7 +36,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, prompts, train):
+for command in (segment, prompts, export, train):
     app.command()(command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -44,6 +44,19 @@ def writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"nothing can be written into {folder}; choose another folder with -o")
+
+
+def listed(values: Collection[str], known: Collection[str], option: str) -> tuple[str, ...]:
+    """Return the words of an option that may be repeated, and hold several words between commas."""
+    words = [word.strip() for value in values for word in value.split(",")]
+    return tuple(dict.fromkeys(one_of(word, known, option) for word in words))
+
+
+def one_of(word: str, known: Collection[str], option: str) -> str:
+    """Return a word that is known; one that is not is wrong usage."""
+    if word not in known:
+        raise typer.BadParameter(f"{word!r} is none of {', '.join(known)}", param_hint=option)
+    return word
 
 
 def chatter(quiet: bool, verbose: bool) -> None:

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from promptless.cli.edge import Exit, Quiet, Verbose, bar, chatter, fail, reporting, threads_from_environment, writable
+from promptless.cli.edge import (
+    Exit,
+    Quiet,
+    Verbose,
+    bar,
+    chatter,
+    fail,
+    listed,
+    one_of,
+    reporting,
+    threads_from_environment,
+    writable,
+)
 
 if TYPE_CHECKING:
     from promptless.batch import Job, Outcome
@@ -40,6 +52,10 @@ def segment(
         bool, typer.Option("--keep-embedding", help="Keep what the encoder saw, for quick edits (512 B per 16 pixels).")
     ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="More outputs: roi, coco, classes, parquet.", metavar="KIND,...")
+    ] = None,
+    overlay: Annotated[str, typer.Option(help="Draw outlines, or outlines and prompts.")] = "outlines",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose outputs are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON lines.")] = False,
     quiet: Quiet = False,
@@ -51,6 +67,10 @@ def segment(
         raise typer.BadParameter(f"{mpp} is not a pixel size; give micrometres above 0", param_hint="--mpp")
     if min_score is not None and math.isnan(min_score):
         raise typer.BadParameter("it must be a number from 0 to 1", param_hint="--min-score")
+    from promptless.io import outputs
+
+    more = listed(also or [], outputs.ON_REQUEST, "--also")
+    one_of(overlay, outputs.OVERLAYS, "--overlay")
     with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
         threads = threads or threads_from_environment()
         from promptless import batch
@@ -61,17 +81,16 @@ def segment(
             fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP and TIFF files are read")
         loaded = load(model, threads=threads)
         writable(output)
-        options = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
+        options: dict[str, Any] = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
+        options |= {"also": more, "overlay": overlay, "overwrite": overwrite}
         outcomes: list[Outcome] = []
         if prompts or point or negative:
             revision = asked(todo, prompts, point or [], negative or [])
-            outcomes.append(revised(todo[0], loaded, output, revision, overwrite, quiet, **options))
+            outcomes.append(revised(todo[0], loaded, output, revision, quiet, **options))
             typer.echo(as_line(outcomes[0]) if as_json else as_text(outcomes[0]))
             finish(outcomes, quiet)
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
-            work = batch.segment_all(
-                todo, loaded, output, overwrite=overwrite, keep_embedding=keep_embedding, progress=advance, **options
-            )
+            work = batch.segment_all(todo, loaded, output, keep_embedding=keep_embedding, progress=advance, **options)
             for outcome in work:
                 outcomes.append(outcome)
                 typer.echo(
@@ -102,9 +121,7 @@ def position(text: str, option: str) -> tuple[float, ...]:
     return values
 
 
-def revised(
-    job: Job, model: Model, output: Path, revision: Revision, overwrite: bool, quiet: bool, **options: Any
-) -> Outcome:
+def revised(job: Job, model: Model, output: Path, revision: Revision, quiet: bool, **options: Any) -> Outcome:
     """Edit one image under a progress bar of its own."""
     from promptless.revise import revise
 
@@ -114,7 +131,6 @@ def revised(
             model,
             output,
             revision,
-            overwrite=overwrite,
             progress=lambda done, total: advance(done / total, job.source.name),
             **options,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,3 +19,36 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staging(folder: Path, name: str) -> Iterator[Path]:
+    """Yield an empty folder in `folder` for files that will be moved there; it is gone when the block ends.
+
+    What processes that were killed have left of it before is gone too, so hold the folder `alone`.
+    """
+    prefix = f".{name}.staging-"
+    for left in folder.glob(".*.staging-*"):
+        if left.name.startswith(prefix):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as aside:
+        yield Path(aside)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process holds `folder`, then hold it; a process that ends, however, lets go.
+
+    On systems without `fcntl` (Windows) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,21 +1,25 @@
-"""GeoJSON as QuPath reads it: a polygon per object, along pixel edges, so that rasterising gives the labels back."""
+"""GeoJSON as QuPath reads and writes it: a polygon per object, along pixel edges, in pixels of the full image."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
-from promptless.masks import Mask
+from promptless.image import Shape
+from promptless.io.classes import CLASSES
+from promptless.io.outlines import fill, outline
 from promptless.result import Segmentation
 
 
 def write(segmentation: Segmentation, path: Path) -> None:
-    """Write the objects as a FeatureCollection, one line each, in pixels of the full image."""
+    """Write the objects as a FeatureCollection, one line each."""
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [\n')
         for i, entry in enumerate(features(segmentation)):
@@ -24,9 +28,10 @@ def write(segmentation: Segmentation, path: Path) -> None:
 
 
 def features(segmentation: Segmentation) -> Iterator[dict[str, Any]]:
-    """Yield each object as a GeoJSON feature with QuPath's properties."""
+    """Yield each object as a GeoJSON feature with QuPath's properties; what is not known is left out."""
     masks = segmentation.masks
     for number, mask, score, stability in zip(masks.ids, masks, masks.scores, masks.stability, strict=True):
+        measurements = {"area": mask.area, "score": round(float(score), 4), "stability": round(float(stability), 4)}
         yield {
             "type": "Feature",
             "geometry": shapely.geometry.mapping(outline(mask)),
@@ -34,24 +39,36 @@ def features(segmentation: Segmentation) -> Iterator[dict[str, Any]]:
                 "objectType": "detection",
                 "name": str(number),
                 "isLocked": False,
-                "classification": {"name": "Nucleus", "color": [255, 200, 0]},
-                "measurements": {
-                    "area": mask.area,
-                    "score": round(float(score), 4),
-                    "stability": round(float(stability), 4),
-                },
+                "classification": {"name": CLASSES[1].capitalize(), "color": [255, 200, 0]},
+                "measurements": {name: value for name, value in measurements.items() if np.isfinite(value)},
             },
         }
 
 
-def outline(mask: Mask) -> shapely.Geometry:
-    """Return the object's pixels as a polygon in x, y, pixel (0, 0) reaching from (0, 0) to (1, 1).
+def read(path: Path, shape: Shape) -> NDArray[np.int32]:
+    """Return the label image (y, x) of `shape` that a GeoJSON file describes.
 
-    Parts that meet at a corner only are separate polygons.
+    A pixel belongs to the object in whose polygon its centre lies, the later one where two overlap. An object
+    whose name is a number that no other has keeps it as its label; the others get the next free numbers.
+    Features of any class and type count; points and lines have no pixels.
     """
-    padded = np.pad(mask.pixels, ((0, 0), (1, 1))).astype(np.int8)
-    rows, starts = np.nonzero(np.diff(padded, axis=1) == 1)
-    _, stops = np.nonzero(np.diff(padded, axis=1) == -1)
-    y, x = mask.start
-    runs = shapely.box(starts + x, rows + y, stops + x, rows + y + 1)
-    return shapely.normalize(shapely.simplify(shapely.union_all(runs), 0))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content if isinstance(content, list) else content.get("features", [content])
+        shapes = [shapely.geometry.shape(entry["geometry"]) for entry in found]
+        names = [str((entry.get("properties") or {}).get("name", "")) for entry in found]
+    except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise ValueError(f"{path} cannot be read as GeoJSON with a geometry in every feature ({error})") from error
+    labels = np.zeros(shape, np.int32)
+    for number, geometry in zip(numbers(names), shapes, strict=True):
+        mask = fill(geometry, shape)
+        labels[mask.region][mask.pixels] = number
+    return labels
+
+
+def numbers(names: list[str]) -> list[int]:
+    """Return a label for each name: its own number where it is the first with it, else a free one."""
+    own = [int(name) if name.isdecimal() and len(name) < 10 else 0 for name in names]
+    first = {number: i for i, number in reversed(list(enumerate(own))) if number}
+    free = (number for number in count(1) if number not in first)
+    return [number if first.get(number) == i else next(free) for i, number in enumerate(own)]

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-import tifffile
-
-from promptless.io import geojson, overlay
-from promptless.io.atomic import replacing
+from promptless.io import classes, coco, geojson, labels, overlay
+from promptless.io.atomic import alone, staging
 from promptless.io.hashes import sha256
 from promptless.result import Segmentation
 
 Writer = Callable[[Segmentation, Path], None]
 
-LARGEST_UINT16 = 65_535
 
+@dataclass(frozen=True)
+class Output:
+    """A kind of output: how its file's name ends, what writes it, and the package it needs beyond the core."""
 
-def write_labels(segmentation: Segmentation, path: Path) -> None:
-    """Write the label image as uint16 where that suffices, else uint32, compressed without loss."""
-    dtype = np.uint16 if segmentation.labels.max(initial=0) <= LARGEST_UINT16 else np.uint32
-    spacing, unit = segmentation.image.spacing, segmentation.image.unit
-    known = spacing is not None and unit == "um"
-    tifffile.imwrite(
-        path,
-        segmentation.labels.astype(dtype),
-        compression="zlib",
-        resolution=tuple(1e4 / s for s in reversed(spacing[-2:])) if known and spacing else None,
-        resolutionunit="CENTIMETER" if known else None,
-        metadata=None,
-    )
+    suffix: str
+    write: Writer
+    needs: str = ""
 
 
 def write_objects(segmentation: Segmentation, path: Path) -> None:
@@ -52,42 +42,102 @@ def write_prompts(segmentation: Segmentation, path: Path) -> None:
     segmentation.prompts.save(path)
 
 
-def write_overlay(segmentation: Segmentation, path: Path) -> None:
-    """Write the overlay."""
-    overlay.write(segmentation.image, segmentation.labels, path)
-
-
 def write_manifest(segmentation: Segmentation, path: Path) -> None:
     """Write the record of the run."""
     path.write_text(json.dumps(segmentation.manifest, indent=2) + "\n", encoding="utf-8")
 
 
-WRITERS: dict[str, tuple[str, Writer]] = {
-    "labels": ("_labels.tif", write_labels),
-    "objects": ("_objects.csv", write_objects),
-    "prompts": ("_prompts.json", write_prompts),
-    "geojson": (".geojson", geojson.write),
-    "overlay": ("_overlay.png", write_overlay),
-    "manifest": ("_manifest.json", write_manifest),
+def write_roi(segmentation: Segmentation, path: Path) -> None:
+    """Write the ROI zip."""
+    from promptless.io import roi
+
+    roi.write(segmentation, path)
+
+
+def write_parquet(segmentation: Segmentation, path: Path) -> None:
+    """Write the object table as Parquet."""
+    from promptless.io import parquet
+
+    parquet.write(segmentation, path)
+
+
+WRITERS: dict[str, Output] = {
+    "labels": Output("_labels.tif", labels.write),
+    "objects": Output("_objects.csv", write_objects),
+    "prompts": Output("_prompts.json", write_prompts),
+    "geojson": Output(".geojson", geojson.write),
+    "overlay": Output("_overlay.png", overlay.write_outlines),
+    "roi": Output("_rois.zip", write_roi, needs="roifile"),
+    "coco": Output("_coco.json", coco.write),
+    "classes": Output("_classes.tif", classes.write),
+    "parquet": Output("_objects.parquet", write_parquet, needs="pyarrow"),
+    "manifest": Output("_manifest.json", write_manifest),
 }
 """Outputs by kind, in the order of writing: the manifest comes last and says that the others are there."""
+OVERLAYS: dict[str, Writer] = {"outlines": overlay.write_outlines, "prompts": overlay.write_prompts}
+ALWAYS = ("labels", "objects", "prompts", "geojson", "overlay", "manifest")
+ON_REQUEST = ("roi", "coco", "classes", "parquet")
+FROM_LABELS = ("labels", "objects", "geojson", *ON_REQUEST)
+"""Kinds that can be made of a label image alone."""
 
 
-def paths(folder: Path, name: str) -> dict[str, Path]:
+def wanted(also: Iterable[str] = (), style: str = "outlines") -> dict[str, Output]:
+    """Return the outputs of a segmentation: those that are always written, and `also` some of `ON_REQUEST`."""
+    if style not in OVERLAYS:
+        raise ValueError(f"there is no overlay {style!r}; there are {', '.join(OVERLAYS)}")
+    found = checked(ALWAYS, ALWAYS) | checked(also, ON_REQUEST)
+    found["overlay"] = replace(found["overlay"], write=OVERLAYS[style])
+    return {kind: found[kind] for kind in WRITERS if kind in found}
+
+
+def checked(kinds: Iterable[str], known: Sequence[str]) -> dict[str, Output]:
+    """Return the outputs of these kinds; raise where one is not `known`, or needs what is not installed."""
+    found = {}
+    for kind in kinds:
+        if kind not in known:
+            raise ValueError(f"there is no output {kind!r}; there are {', '.join(known)}")
+        found[kind] = WRITERS[kind]
+        if found[kind].needs and find_spec(found[kind].needs) is None:
+            raise ImportError(f"{kind} needs {found[kind].needs}: pip install 'promptless[formats]'")
+    return found
+
+
+def paths(folder: Path, name: str, outputs: dict[str, Output]) -> dict[str, Path]:
     """Return where the outputs of the image `name` go, by kind."""
-    return {kind: folder / f"{name}{suffix}" for kind, (suffix, _) in WRITERS.items()}
+    return {kind: folder / f"{name}{output.suffix}" for kind, output in outputs.items()}
 
 
-def save(segmentation: Segmentation, folder: Path, name: str) -> dict[str, Path]:
-    """Write every output, each whole or not at all, and return the paths by kind."""
+def save(segmentation: Segmentation, folder: Path, name: str, outputs: dict[str, Output]) -> dict[str, Path]:
+    """Write outputs, all of them or none, and return the paths by kind.
+
+    They are written beside their places first, so that what fails half-way loses nothing. The manifest, which
+    vouches for the others by their hashes, is taken away before they are put in place, and comes last.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    targets = paths(folder, name)
-    targets["manifest"].unlink(missing_ok=True)  # what it vouches for is about to change
-    hashes: dict[str, str] = {}
-    for kind, (_, write) in WRITERS.items():
-        if kind == "manifest":
-            segmentation = replace(segmentation, manifest=segmentation.manifest | {"outputs": hashes})
-        with replacing(targets[kind]) as temporary:
-            write(segmentation, temporary)
-            hashes[targets[kind].name] = sha256(temporary)
+    targets = paths(folder, name, outputs)
+    with alone(folder), staging(folder, name) as aside:
+        written: dict[str, dict[str, str]] = {}
+        for kind, output in outputs.items():
+            if kind == "manifest":
+                segmentation = replace(segmentation, manifest=segmentation.manifest | {"outputs": written})
+            output.write(segmentation, aside / targets[kind].name)
+            written[kind] = {"file": targets[kind].name, "sha256": sha256(aside / targets[kind].name)}
+        if "manifest" in targets:
+            withdraw(targets["manifest"], keep=set(written))
+        for path in targets.values():
+            (aside / path.name).replace(path)
     return targets
+
+
+def withdraw(manifest: Path, keep: set[str]) -> None:
+    """Delete a manifest whose outputs are about to change, and those of them that will not be written again."""
+    if not manifest.is_file():
+        return
+    try:
+        record = json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError:  # damaged: it vouches for nothing
+        record = {}
+    manifest.unlink()
+    for kind, written in record.get("outputs", {}).items():
+        if kind not in keep and kind in WRITERS:
+            (manifest.parent / Path(written["file"]).name).unlink(missing_ok=True)

@@ -1,35 +1,117 @@
-"""The picture that one would rather look at than read: outlines over the image."""
+"""The picture that one would rather look at than read: outlines over the image, and what was asked."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import ImageDraw
 from skimage.segmentation import find_boundaries
 
-from promptless.image import Image
+from promptless.image import Image, Shape
 from promptless.normalise import intensity_range, normalise
+from promptless.prompts import OBJECT, Prompts
+from promptless.result import Segmentation
 
 SMALL, LARGE = 800, 4096
 """Images whose longer side is below the first are shown larger, above the second smaller, by whole factors."""
 ON_DARK, ON_BRIGHT = (255, 214, 0), (0, 255, 60)
+BOXES, POSITIVE, NEGATIVE = (70, 130, 255), (255, 255, 255), (255, 70, 70)
+MARK = 0.22
+"""Diameter of a point's mark, as a share of the median side of the boxes; `MARKS` bounds it, in picture pixels."""
+MARKS = (5, 15)
+COMPRESSION = 4
+"""Of PNG: the default, 6, makes files 2 % smaller in three times the time."""
+FINE = 8
+"""Marks are drawn this many times larger, then made smaller, for smooth edges."""
 
 
-def write(image: Image, labels: NDArray[np.integer], path: Path) -> None:
+@dataclass(frozen=True)
+class Scale:
+    """How an image becomes a picture of a size to look at: every `thin`-th pixel, each `enlarge` times."""
+
+    thin: int
+    enlarge: int
+
+    @classmethod
+    def of(cls, shape: Shape) -> Scale:
+        """Return the scale for an image of `shape`."""
+        side = max(shape)
+        return cls(max(1, -(-side // LARGE)), max(1, round(SMALL / side)) if side < SMALL else 1)
+
+    def pixels(self, plane: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return an array (y, x, ...) as it is shown."""
+        return plane[:: self.thin, :: self.thin].repeat(self.enlarge, axis=0).repeat(self.enlarge, axis=1)
+
+    def edges(self, at: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return positions in the picture of positions that count from the corner of the first pixel."""
+        return np.asarray(at, np.float64) / self.thin * self.enlarge
+
+
+def write_outlines(segmentation: Segmentation, path: Path) -> None:
     """Write a PNG of the image with a line around every object, just inside its border."""
-    PillowImage.fromarray(draw(image, labels)).save(path)
+    PillowImage.fromarray(outlines(segmentation.image, segmentation.labels)).save(path, compress_level=COMPRESSION)
 
 
-def draw(image: Image, labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return the overlay (y, x, 3) of an image with two spatial axes."""
-    side = max(labels.shape)
-    thin, enlarge = max(1, -(-side // LARGE)), max(1, round(SMALL / side)) if side < SMALL else 1
-    pixels = normalise(image.data[:, ::thin, ::thin], *intensity_range(image.data))
+def write_prompts(segmentation: Segmentation, path: Path) -> None:
+    """Write a PNG of the image with a line around every object, and what was asked about it."""
+    picture = outlines(segmentation.image, segmentation.labels)
+    PillowImage.fromarray(with_prompts(picture, segmentation.prompts)).save(path, compress_level=COMPRESSION)
+
+
+def outlines(image: Image, labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return the picture (y, x, 3) of an image with two spatial axes and of its objects."""
+    scale = Scale.of(labels.shape)
+    thinned = image.data[:, :: scale.thin, :: scale.thin]
+    pixels = normalise(thinned, *intensity_range(image.data))
     picture = np.ascontiguousarray((np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8))
     colour = ON_BRIGHT if picture.mean() > 128 else ON_DARK
-    picture = picture.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
-    shown = labels[::thin, ::thin].repeat(enlarge, axis=0).repeat(enlarge, axis=1)
-    picture[find_boundaries(shown, mode="inner")] = colour
+    picture = picture.repeat(scale.enlarge, axis=0).repeat(scale.enlarge, axis=1)
+    picture[find_boundaries(scale.pixels(labels), mode="inner")] = colour
     return picture
+
+
+def with_prompts(picture: NDArray[np.uint8], prompts: Prompts) -> NDArray[np.uint8]:
+    """Return the picture of an image with its prompts: thin boxes, crosses off the objects, dots on them."""
+    scale = Scale.of(prompts.shape)
+    canvas = PillowImage.fromarray(picture)
+    boxes = [scale.edges(p.box) for p in prompts.items if p.box is not None]
+    for (top, bottom), (left, right) in boxes:
+        ImageDraw.Draw(canvas).rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=BOXES)
+    sides = [np.diff(scale.edges(p.extent)) for p in prompts.items]
+    size = int(np.clip(MARK * np.median(sides), *MARKS)) if sides else MARKS[0]
+    on = [p.points[p.point_labels == OBJECT] for p in prompts.items]
+    off = [p.points[p.point_labels != OBJECT] for p in prompts.items]
+    for points, mark, colour in ((off, cross(size * 3 // 2), NEGATIVE), (on, dot(size), POSITIVE)):
+        for y, x in scale.edges(np.concatenate([np.zeros((0, 2), np.float32), *points]) + 0.5):
+            stamp(canvas, mark, colour, (y, x))
+    return np.asarray(canvas)
+
+
+def stamp(
+    canvas: PillowImage.Image, mark: PillowImage.Image, colour: tuple[int, int, int], at: tuple[float, float]
+) -> None:
+    """Draw a mark with its middle at (y, x), a dark rim around it."""
+    y, x = (round(a - mark.width / 2) for a in at)
+    for shift_y, shift_x in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        canvas.paste((0, 0, 0), (x + shift_x, y + shift_y), mark)
+    canvas.paste(colour, (x, y), mark)
+
+
+def dot(size: int) -> PillowImage.Image:
+    """Return the shape of a dot, `size` pixels wide."""
+    fine = PillowImage.new("L", (size * FINE, size * FINE))
+    ImageDraw.Draw(fine).ellipse((0, 0, size * FINE - 1, size * FINE - 1), fill=255)
+    return fine.resize((size, size), PillowImage.Resampling.BOX)
+
+
+def cross(size: int) -> PillowImage.Image:
+    """Return the shape of a cross, `size` pixels wide."""
+    fine = PillowImage.new("L", (size * FINE, size * FINE))
+    low, high = FINE, (size - 1) * FINE
+    for line in ((low, low, high, high), (low, high, high, low)):
+        ImageDraw.Draw(fine).line(line, fill=255, width=FINE * 3 // 2)
+    return fine.resize((size, size), PillowImage.Resampling.BOX)

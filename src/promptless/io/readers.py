@@ -19,7 +19,7 @@ UNITS_UM = {"nm": 1e-3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0
 """Micrometres per unit, as OME and ImageJ spell the units."""
 PLAUSIBLE_UM = (0.01, 20.0)
 """Pixel sizes that a light microscope's images have; a value outside is a printer's resolution or a slip."""
-OWN_OUTPUTS = ("_labels.tif", "_overlay.png")
+OWN_OUTPUTS = ("_labels.tif", "_classes.tif", "_overlay.png")
 
 
 class UnreadableImageError(ValueError):

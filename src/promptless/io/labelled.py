@@ -1,0 +1,75 @@
+"""Objects out of files that hold nothing else: a label image, or outlines as GeoJSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptless.image import Image, Shape
+from promptless.io import geojson, labels
+from promptless.io.outputs import WRITERS
+from promptless.labels import as_masks
+from promptless.masks import Masks
+from promptless.prompts import Prompts
+from promptless.result import Segmentation
+
+GEOJSON = (".geojson", ".json")
+
+
+def read(path: Path, shape: Shape | None = None) -> Segmentation:
+    """Read a label image, or GeoJSON outlines in an image of `shape` (y, x).
+
+    Where the manifest of a run stands beside it, as NAME_manifest.json, that says the pixel size and the model,
+    and the scores come from NAME_objects.csv, by label. GeoJSON then needs no shape.
+    """
+    record = manifest(path)
+    known = record.get("image", {})
+    if path.suffix.lower() in GEOJSON:
+        shape = shape or tuple(known.get("shape", ())[1:])
+        if len(shape) != 2:
+            raise ValueError(f"{path} does not say how large its image is; give its height and width (--shape)")
+        found = geojson.read(path, shape)
+    else:
+        found = labels.read(path)
+    spacing = known.get("spacing")
+    image = Image(np.zeros((0, *found.shape), np.uint8), tuple(spacing) if spacing else None, known.get("unit", "um"))
+    return Segmentation(image, found, scored(as_masks(found), beside(path, "objects")), Prompts(found.shape), record)
+
+
+def name(path: Path) -> str:
+    """Return the NAME of a file that is called as the outputs are, else its stem."""
+    return path.stem.removesuffix("_labels")
+
+
+def beside(path: Path, kind: str) -> Path:
+    """Return where the output of this kind stands that was written together with `path`."""
+    return path.with_name(name(path) + WRITERS[kind].suffix)
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """Return the record of the run that wrote `path`; one that only names the file where there is none."""
+    record = beside(path, "manifest")
+    if not record.is_file():
+        return {"input": {"name": path.name}}
+    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return content
+
+
+def scored(masks: Masks, table: Path) -> Masks:
+    """Return the objects with what the object table in a CSV file says of their labels."""
+    if not table.is_file():
+        return masks
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = {int(row["label"]): row for row in csv.DictReader(file)}
+    found = [rows.get(number, {}) for number in masks.ids.tolist()]
+    return replace(
+        masks,
+        scores=np.array([float(row.get("score", "nan")) for row in found], np.float32),
+        stability=np.array([float(row.get("stability", "nan")) for row in found], np.float32),
+        tile_border=np.array([row.get("tile_border") == "True" for row in found], bool),
+    )
