@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+STAGING = ".staging-"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -25,13 +27,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def staging(folder: Path, name: str) -> Iterator[Path]:
     """Yield an empty folder in `folder` for files that will be moved there; it is gone when the block ends.
 
-    What processes that were killed have left of it before is gone too, so hold the folder `alone`.
+    What processes that were killed have left of such folders is gone too, so hold the outer one `alone`.
     """
-    prefix = f".{name}.staging-"
-    for left in folder.glob(".*.staging-*"):
-        if left.name.startswith(prefix):
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as aside:
+    for left in folder.glob(f".*{STAGING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}{STAGING}", dir=folder) as aside:
         yield Path(aside)
 
 
