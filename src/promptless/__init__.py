@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from promptless.evaluation import Evaluation as Evaluation
+    from promptless.evaluation import evaluate as evaluate
     from promptless.image import Image as Image
     from promptless.pipeline import segment as segment
     from promptless.prompts import Prompts as Prompts
@@ -13,9 +15,17 @@ if TYPE_CHECKING:
     from promptless.result import Segmentation as Segmentation
 
 __version__ = "0.1.0"
-__all__ = ["Image", "Prompts", "Segmentation", "load", "segment"]
+__all__ = ["Evaluation", "Image", "Prompts", "Segmentation", "evaluate", "load", "segment"]
 
-_HOMES = {"Image": "image", "Prompts": "prompts", "Segmentation": "result", "load": "registry", "segment": "pipeline"}
+_HOMES = {
+    "Evaluation": "evaluation",
+    "Image": "image",
+    "Prompts": "prompts",
+    "Segmentation": "result",
+    "evaluate": "evaluation",
+    "load": "registry",
+    "segment": "pipeline",
+}
 
 
 def __getattr__(name: str) -> object:
