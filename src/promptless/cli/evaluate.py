@@ -44,15 +44,18 @@ def evaluate(
     """Score predicted label images under the rules of published codes, with 95 % intervals over images."""
     chatter(quiet, verbose)
     size, names = voxel_size(spacing), named(rules)
+    if plot is not None and names and "stardist" not in names:
+        raise typer.BadParameter("it shows what the rule stardist counts; add that to --rules", param_hint="--plot")
     with reporting(verbose, "interrupted; nothing was written"):
         from promptless.evaluation import differences
         from promptless.io import pairs
+        from promptless.io.scores import figure_with_canvas
 
         for file in (table, plot):
             if file is not None:
                 writable(file.parent)
         if plot is not None:
-            drawable(names)
+            figure_with_canvas()  # without matplotlib, fail now and not after the work
         pairing = paired(pairs.pair(truth, predicted), quiet)
         chosen = names or fitting(pairing)
         categories = read_categories(by) if by else {}
@@ -100,15 +103,6 @@ def fitting(pairing: Pairing) -> tuple[str, ...]:
 
     first = next(iter(pairing.pairs.values()))[0]
     return known.DEFAULT_CLASS_RULES if ".nii" in suffix(first) else known.DEFAULT_OBJECT_RULES
-
-
-def drawable(names: list[str]) -> None:
-    """Fail now, not after the work, where no curves could be drawn."""
-    from promptless.io.scores import figure_with_canvas
-
-    if names and "stardist" not in names:
-        raise typer.BadParameter("the plot shows what stardist counts; add it to --rules", param_hint="--plot")
-    figure_with_canvas()
 
 
 def paired(pairing: Pairing, quiet: bool) -> Pairing:

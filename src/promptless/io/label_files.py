@@ -142,7 +142,8 @@ def paste(segment: NDArray[np.generic] | None, place: tuple[int, int], size: tup
         return
     top, left = place
     first, last = max(0, -top), min(size[0], len(band) - top)
-    band[top + first : top + last, left : left + size[1]] = segment[0, first:last, : size[1], 0]
+    width = min(size[1], band.shape[1] - left)  # the last tile of a row may be wider than what is left
+    band[top + first : top + last, left : left + width] = segment[0, first:last, :width, 0]
 
 
 def read_nifti(path: Path) -> LabelImage:
