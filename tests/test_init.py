@@ -13,7 +13,7 @@ def test_every_public_name_can_be_imported():
 
 
 def test_an_unknown_name_lists_the_public_ones():
-    with pytest.raises(AttributeError, match=r"segmentt.*load, segment"):
+    with pytest.raises(AttributeError, match=r"segmentt.*load, prompt, segment"):
         promptless.segmentt  # noqa: B018
 
 

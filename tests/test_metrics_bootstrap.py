@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from promptless.metrics.bootstrap import interval
+from promptless.metrics.bootstrap import interval, interval_of_sums
 
 
 def mean(items):
@@ -34,3 +34,16 @@ def test_the_same_seed_gives_the_same_interval():
 
 def test_no_images_have_no_interval(rng):
     assert interval([], mean, rng) == pytest.approx((float("nan"), float("nan")), nan_ok=True)
+
+
+def test_sums_give_the_interval_of_the_mean_they_stand_for(rng):
+    values = rng.normal(5, 2, 100)
+    terms = np.stack([values, np.ones(100)], axis=1)
+    low, high = interval_of_sums(terms, lambda sums: sums[..., 0] / sums[..., 1], rng, draws=4000)
+    assert (low, high) == pytest.approx(interval(values.tolist(), mean, rng, draws=4000), abs=0.05)
+
+
+def test_one_image_has_no_interval(rng):
+    low, high = interval_of_sums(np.ones((1, 2)), lambda sums: sums[..., 0], rng)
+    assert np.isnan(low)
+    assert np.isnan(high)

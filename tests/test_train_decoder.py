@@ -114,7 +114,9 @@ def test_windows_are_cut_as_when_segmenting(rng):
     level = rng.normal(size=(3, 10, 12)).astype(np.float32)
     for start in ((0, 0), (-3, 7), (5, -2), (4, 6)):
         window = windows.Window(start, 1)
-        assert np.array_equal(crop(torch.from_numpy(level), window, 8).numpy(), windows.crop(level, window, CONFIG))
+        assert np.array_equal(
+            crop(torch.from_numpy(level), window, 8).numpy(), windows.crop(windows.Level(level, (0, 0)), window, CONFIG)
+        )
 
 
 @pytest.mark.parametrize("pool", [2, 4])
@@ -185,7 +187,7 @@ def test_an_example_is_what_segmenting_would_ask(tiny, tiny_config, rng):
     )
     window = windows.place(prompt, 1.0, CONFIG)
     expected = windows.tokens_of(prompt, window, CONFIG.points + 2, 1.0, CONFIG)
-    assert np.array_equal(cut.numpy(), windows.crop(level[0], window, CONFIG))
+    assert np.array_equal(cut.numpy(), windows.crop(windows.Level(level[0], (0, 0)), window, CONFIG))
     assert np.array_equal(coords.numpy(), expected[0])
     assert np.array_equal(marks.numpy(), expected[1])
     assert np.array_equal(coarse.numpy()[0] > 0, target.numpy() > 0.5)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from promptless.editing import edit as edit
     from promptless.embeddings import Embeddings as Embeddings
+    from promptless.evaluation import Evaluation as Evaluation
+    from promptless.evaluation import evaluate as evaluate
     from promptless.image import Image as Image
     from promptless.pipeline import prompt as prompt
     from promptless.pipeline import segment as segment
@@ -16,14 +18,27 @@ if TYPE_CHECKING:
     from promptless.result import Segmentation as Segmentation
 
 __version__ = "0.1.0"
-__all__ = ["Embeddings", "Image", "Prompts", "Segmentation", "edit", "load", "prompt", "segment"]
+__all__ = [
+    "Embeddings",
+    "Evaluation",
+    "Image",
+    "Prompts",
+    "Segmentation",
+    "edit",
+    "evaluate",
+    "load",
+    "prompt",
+    "segment",
+]
 
 _HOMES = {
     "Embeddings": "embeddings",
+    "Evaluation": "evaluation",
     "Image": "image",
     "Prompts": "prompts",
     "Segmentation": "result",
     "edit": "editing",
+    "evaluate": "evaluation",
     "load": "registry",
     "prompt": "pipeline",
     "segment": "pipeline",

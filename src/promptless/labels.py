@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -12,6 +14,24 @@ from promptless.masks import Mask, Masks
 TAKEN = -1
 FREE_SHARE = 0.5
 """An object is kept where at least this share of its pixels is not taken by better ones."""
+
+
+class LabelSource(Protocol):
+    """A label image, or a file of one that is read as it is sliced along its first axis."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The integer type of a label."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Any:
+        """Return the labels in `rows` of the first axis."""
+        ...
 
 
 def paint(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from promptless.cli.edge import Exit
+from promptless.cli.evaluate import evaluate
 from promptless.cli.export import export
 from promptless.cli.prompts import prompts
 from promptless.cli.segment import segment
@@ -36,7 +37,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, prompts, export, train):
+for command in (segment, prompts, evaluate, export, train):
     app.command()(command)
 
 

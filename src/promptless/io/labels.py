@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from promptless.image import Image
-from promptless.io import readers
+from promptless.io import label_files
 from promptless.result import Segmentation
 
 LARGEST_UINT16 = 65_535
@@ -38,11 +38,7 @@ def resolution(image: Image) -> dict[str, Any]:
 
 def read(path: Path) -> NDArray[np.int32]:
     """Read a label image of any integer type, or of whole numbers saved as floats."""
-    data = readers.read(path).data
-    if len(data) != 1:
-        raise ValueError(f"{path} has {len(data)} channels; a label image has one number per pixel")
-    values = data[0]
-    if not (np.isfinite(values) & (values >= 0) & (values <= LARGEST)).all() or (values % 1).any():
+    values = np.asarray(label_files.read(path).labels[slice(None)])
+    if values.size and not (values.min() >= 0 and values.max() <= LARGEST):
         raise ValueError(f"{path} is no label image: labels are whole numbers from 0 to {LARGEST}")
-    labels: NDArray[np.int32] = values.astype(np.int32)
-    return labels
+    return values.astype(np.int32)

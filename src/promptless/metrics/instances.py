@@ -1,4 +1,4 @@
-"""Object-wise scores under StarDist's rule (`stardist.matching`, Weigert et al. 2020): IoU >= t, one to one."""
+"""Object-wise counts: which objects of two label images are one and the same."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from promptless.metrics.overlaps import Labels, Overlaps, overlaps
+
 THRESHOLDS = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
 """Literal values: np.arange(.5, 1, .05) drifts above them."""
-
-Labels = NDArray[np.integer]
 
 
 class Matching(NamedTuple):
@@ -31,42 +31,82 @@ class Matching(NamedTuple):
 
 
 def match(truth: Labels, predicted: Labels, thresholds: Sequence[float] = THRESHOLDS) -> Matching:
-    """Count objects of two label images that match, each with one other at most, at every IoU threshold."""
-    iou = intersection_over_union(truth, predicted)
-    n_true, n_predicted = iou.shape
-    tp = np.array([n_matches(iou, t) for t in thresholds], np.int64)
-    return Matching(tp, n_predicted - tp, n_true - tp)
+    """Count the objects of two label images that match under StarDist's rule, at every IoU threshold."""
+    return stardist_matching(overlaps(truth, predicted).objects, thresholds)
 
 
-def intersection_over_union(truth: Labels, predicted: Labels) -> csr_array:
-    """Return the IoU of every pair of objects that overlap, as a sparse matrix (true objects, predicted objects).
+def stardist_matching(pairs: Overlaps, thresholds: Sequence[float] = THRESHOLDS) -> Matching:
+    """Count matches as `stardist.matching` does (Weigert et al. 2020): IoU >= t, one to one.
 
-    Values are float32, as StarDist compares them: an IoU of 3/5 reaches a threshold of 0.6.
+    IoU and thresholds are compared in float32: an IoU of 3/5 reaches 0.6.
     """
-    if truth.shape != predicted.shape:
-        raise ValueError(f"label images must have one shape, but they have {truth.shape} and {predicted.shape}")
-    true_ids, rows = np.unique(truth, return_inverse=True)
-    predicted_ids, columns = np.unique(predicted, return_inverse=True)
-    shape = len(true_ids), len(predicted_ids)
-    pairs, shared = np.unique(rows.ravel().astype(np.int64) * shape[1] + columns.ravel(), return_counts=True)
-    row, column = pairs // shape[1], pairs % shape[1]
-    area_true = np.bincount(rows.ravel(), minlength=shape[0])
-    area_predicted = np.bincount(columns.ravel(), minlength=shape[1])
-    objects = (true_ids[row] != 0) & (predicted_ids[column] != 0)
-    row, column, shared = row[objects], column[objects], shared[objects]
-    iou = (shared / (area_true[row] + area_predicted[column] - shared)).astype(np.float32)
-    whole = csr_array((iou, (row, column)), shape=shape)
-    return csr_array(whole[true_ids != 0][:, predicted_ids != 0])
+    iou = pairs.iou.astype(np.float32)
+    tp = np.array([n_matches(pairs, iou >= np.float32(t)) for t in thresholds], np.int64)
+    return Matching(tp, pairs.n_predicted - tp, pairs.n_true - tp)
 
 
-def n_matches(iou: csr_array, threshold: float) -> int:
-    """Return the largest number of one-to-one pairs whose IoU reaches `threshold`."""
-    close = iou.copy()
-    close.data = (close.data >= np.float32(threshold)).astype(np.float32)
-    close.eliminate_zeros()
-    if not close.nnz:
+def double_matching(pairs: Overlaps, thresholds: Sequence[float]) -> Matching:
+    """Count matches as cellpose and elf do: StarDist's rule with IoU and thresholds compared in float64."""
+    tp = np.array([n_matches(pairs, pairs.iou >= t) for t in thresholds], np.int64)
+    return Matching(tp, pairs.n_predicted - tp, pairs.n_true - tp)
+
+
+def n_matches(pairs: Overlaps, close: NDArray[np.bool_]) -> int:
+    """Return the largest number of one-to-one pairs among the entries that are `close`.
+
+    That is what the assignments of StarDist, cellpose and elf find: to them one more match outweighs any IoU.
+    """
+    row, column = pairs.row[close], pairs.column[close]
+    if not len(row):
         return 0
-    return int((maximum_bipartite_matching(close, perm_type="column") >= 0).sum())
+    graph = csr_array((np.ones(len(row), np.float32), (row, column)), shape=(pairs.n_true, pairs.n_predicted))
+    return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
+
+
+def greater_matching(pairs: Overlaps, thresholds: Sequence[float]) -> Matching:
+    """Count matches as Kaggle did: IoU > t, which from 0.5 on leaves every object at most one partner."""
+    tp = np.array([np.count_nonzero(pairs.iou > t) for t in thresholds], np.int64)
+    return Matching(tp, pairs.n_predicted - tp, pairs.n_true - tp)
+
+
+def free_matching(pairs: Overlaps, thresholds: Sequence[float]) -> Matching:
+    """Count matches as InstanSeg does: every pair with IoU >= t, so that halves count twice; FP and FN have none."""
+    iou = pairs.iou.astype(np.float32)
+    counts = []
+    for t in thresholds:
+        close = iou >= np.float32(t)
+        met = len(np.unique(pairs.row[close])), len(np.unique(pairs.column[close]))
+        counts.append((np.count_nonzero(close), pairs.n_predicted - met[1], pairs.n_true - met[0]))
+    return Matching(*np.array(counts, np.int64).T)
+
+
+def binned_matching(whole: Overlaps, thresholds: Sequence[float]) -> Matching:
+    """Count matches as Caicedo et al. 2019 do: IoU > t; a true object counts where it has exactly one partner.
+
+    `whole` has the background. Their histograms have as many bins of equal width as there are labels, so
+    that labels with gaps share bins or leave some empty, and the first bin is taken for the background.
+    """
+    n_true, n_predicted = whole.n_true, whole.n_predicted
+    true_bin, predicted_bin = bins(whole.true_ids), bins(whole.predicted_ids)
+    keys, place = np.unique(true_bin[whole.row] * n_predicted + predicted_bin[whole.column], return_inverse=True)
+    together = np.bincount(place, whole.shared)
+    row, column = np.divmod(keys, n_predicted)
+    area_true = np.bincount(true_bin, whole.area_true, n_true)
+    area_predicted = np.bincount(predicted_bin, whole.area_predicted, n_predicted)
+    iou = together / (area_true[row] + area_predicted[column] - together)
+    counts = []
+    for t in thresholds:
+        close = (iou > t) & (row > 0) & (column > 0)
+        partners = np.bincount(row[close], minlength=n_true)[1:]
+        found = np.bincount(column[close], minlength=n_predicted)[1:]
+        counts.append(((partners == 1).sum(), (found == 0).sum(), (partners == 0).sum()))
+    return Matching(*np.array(counts, np.int64).T)
+
+
+def bins(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which of `len(ids)` bins of equal width each label falls into, as `np.histogram` sorts them."""
+    edges = np.histogram_bin_edges(ids, len(ids))
+    return np.clip(np.searchsorted(edges, ids, side="right") - 1, 0, len(ids) - 1)
 
 
 def pooled(matchings: Sequence[Matching]) -> Matching:

@@ -1,0 +1,183 @@
+"""How well predicted label images agree with true ones: the story of `promptless evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.io import label_files
+from promptless.labels import LabelSource
+from promptless.metrics import rules as known
+from promptless.metrics.bootstrap import interval_of_sums
+from promptless.metrics.comparison import Comparison
+from promptless.metrics.figures import Figure, Sums
+from promptless.metrics.rules import Rule
+
+Source = Path | LabelSource
+"""A label image, or the file of one."""
+SEED = 0
+EVERYTHING = "all"
+"""The group of all images."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of a group of images, averaged as its rule says, with its 95 % bootstrap interval over images.
+
+    `n_undefined` of the `n_images` have no such figure of their own.
+    """
+
+    group: str
+    n_images: int
+    rule: str
+    figure: str
+    value: float
+    low: float
+    high: float
+    n_undefined: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The counts of every image under every rule, from which all figures follow.
+
+    `counts[rule][i]` is what the rule counted in the image `names[i]`; `tolerance` (mm) is that of NSD.
+    """
+
+    names: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    counts: dict[str, list[Any]]
+    tolerance: float
+
+    def rows(self, categories: Mapping[str, str] | None = None, *, draws: int = 2000) -> list[Row]:
+        """Return every figure for each category (of images, by name) and for all images together."""
+        groups = grouped(self.names, categories or {})
+        return [
+            self.row(group, places, rule, figure, draws)
+            for group, places in groups.items()
+            for rule in self.rules
+            for figure in rule.figures
+        ]
+
+    def row(self, group: str, places: NDArray[np.intp], rule: Rule, figure: Figure, draws: int) -> Row:
+        """Return a figure of the images at `places`."""
+        counts = [self.counts[rule.name][i] for i in places]
+        terms = figure.terms(counts)
+        low, high = interval_of_sums(terms, figure.of, np.random.default_rng(SEED), draws=draws)
+        undefined = int(np.isnan(figure.of(terms)).sum())
+        value = figure.of_set(counts)
+        return Row(group, len(places), rule.name, self.title(figure), value, low, high, undefined)
+
+    def images(self) -> Iterator[tuple[str, str, str, float]]:
+        """Yield the name, rule, figure and value of every image's own figures."""
+        for rule in self.rules:
+            for figure in rule.figures:
+                scores = figure.of_images(self.counts[rule.name])
+                for name, score in zip(self.names, scores, strict=True):
+                    yield name, rule.name, self.title(figure), float(score)
+
+    def title(self, figure: Figure) -> str:
+        """Return a figure's name; surface Dice says its tolerance."""
+        return f"{figure.name} at {self.tolerance:g} mm" if figure.name == "NSD" else figure.name
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return pooled AP and F1 at StarDist's thresholds; the rule `stardist` counts them."""
+        if "stardist" not in self.counts:
+            raise ValueError("the curves are those of the rule stardist; add it to the rules")
+        matchings = [matching for matching, _ in self.counts["stardist"]]
+        sums = np.sum(np.stack(matchings, dtype=np.float64), axis=0).T  # (threshold, TP FP FN)
+        return {"AP": known.pooled_accuracy(sums).tolist(), "F1": known.pooled_f1(sums).tolist()}
+
+
+def evaluate(
+    truth: Mapping[str, Source],
+    predicted: Mapping[str, Source],
+    rules: Sequence[str] = known.DEFAULT_OBJECT_RULES,
+    *,
+    tolerance: float = 1.0,
+    spacing: tuple[float, ...] | None = None,
+    progress: Callable[[float, str], None] = lambda done, name: None,
+) -> Evaluation:
+    """Compare predicted with true label images of the same name, under each of `rules` (`metrics.rules.RULES`).
+
+    Images are arrays or files, one pair at a time in memory. `tolerance` (mm) is that of NSD; `spacing` is
+    the size of a voxel in mm, array order, where the files do not say.
+    """
+    chosen = known.find(rules)
+    names = [name for name in truth if name in predicted]
+    if not names:
+        raise ValueError("no true image has a prediction of its name; name them alike")
+    counts: dict[str, list[Any]] = {rule.name: [] for rule in chosen}
+    for i, name in enumerate(names):
+        progress(i, name)
+        comparison = compared(name, opened(truth[name]), opened(predicted[name]), spacing, tolerance)
+        for rule in chosen:
+            counts[rule.name].append(rule.count(comparison))
+    return Evaluation(tuple(names), tuple(chosen), counts, tolerance)
+
+
+def opened(source: Source) -> label_files.LabelImage:
+    """Return a label image, opened where it is a file."""
+    return label_files.read(source) if isinstance(source, Path) else label_files.LabelImage(source)
+
+
+def compared(
+    name: str,
+    truth: label_files.LabelImage,
+    predicted: label_files.LabelImage,
+    spacing: tuple[float, ...] | None,
+    tolerance: float,
+) -> Comparison:
+    """Put a pair side by side; the truth knows the size of a voxel best."""
+    try:
+        return Comparison(truth.labels, predicted.labels, truth.spacing or spacing, tolerance)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def differences(ours: Evaluation, others: Evaluation, *, draws: int = 2000) -> list[Row]:
+    """Return by how much each figure of `ours` is above that of `others`, on the images common to both.
+
+    Both are resampled together, image by image: what makes an image easy or hard for both cancels out.
+    """
+    names = [name for name in ours.names if name in others.names]
+    if not names:
+        raise ValueError("the two predictions have no image in common")
+    rows: list[Row] = []
+    for rule in ours.rules:
+        mine, theirs = of_names(ours, rule, names), of_names(others, rule, names)
+        rows += [difference(rule.name, ours.title(figure), figure, mine, theirs, draws) for figure in rule.figures]
+    return rows
+
+
+def of_names(evaluation: Evaluation, rule: Rule, names: Sequence[str]) -> list[Any]:
+    """Return the counts of some images."""
+    places = {name: i for i, name in enumerate(evaluation.names)}
+    return [evaluation.counts[rule.name][places[name]] for name in names]
+
+
+def difference(rule: str, title: str, figure: Figure, ours: list[Any], others: list[Any], draws: int) -> Row:
+    """Return how much higher a figure is in `ours` than in `others`, paired by image."""
+    terms = figure.terms(ours), figure.terms(others)
+    width = terms[0].shape[1]
+
+    def less(sums: Sums) -> Sums:
+        """Return the figure of the first terms less that of the others."""
+        return figure.of(sums[..., :width]) - figure.of(sums[..., width:])
+
+    both = np.concatenate(terms, axis=1)
+    low, high = interval_of_sums(both, less, np.random.default_rng(SEED), draws=draws)
+    undefined = int(np.isnan(less(both)).sum())
+    return Row(EVERYTHING, len(ours), rule, title, float(less(both.sum(axis=0))), low, high, undefined)
+
+
+def grouped(names: Sequence[str], categories: Mapping[str, str]) -> dict[str, NDArray[np.intp]]:
+    """Return the places of the images of each category, and of all; an image without a category is in all only."""
+    of_images = np.array([categories.get(name, "") for name in names], object)
+    groups = {category: np.flatnonzero(of_images == category) for category in sorted(set(of_images) - {""})}
+    return groups | {EVERYTHING: np.arange(len(names))}

@@ -1,0 +1,165 @@
+"""Label images from files, read as they are sliced where the format allows it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from promptless.labels import LabelSource
+
+
+class UnreadableLabelsError(ValueError):
+    """A file that is not a label image we can read; the message says which, why, and what would do."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelImage:
+    """Integer labels of any number of axes, array order; 0 is background. `spacing` is in mm, None where unknown."""
+
+    labels: LabelSource
+    spacing: tuple[float, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape."""
+        return self.labels.shape
+
+
+def read(path: Path) -> LabelImage:
+    """Open a label image; its integer type is kept."""
+    if not path.is_file():
+        raise UnreadableLabelsError(f"{path} does not exist")
+    reader = READERS.get(suffix(path))
+    if reader is None:
+        raise UnreadableLabelsError(f"{path} has no suffix of a label image; these are read: {', '.join(READERS)}")
+    try:
+        image = reader(path)
+        return LabelImage(whole_numbers(image.labels, path), image.spacing)
+    except (UnidentifiedImageError, tifffile.TiffFileError) as error:
+        raise UnreadableLabelsError(
+            f"{path} is not a {suffix(path)[1:].upper()} file, whatever its name says"
+        ) from error
+    except (UnreadableLabelsError, ImportError, PermissionError, MemoryError):
+        raise
+    except Exception as error:  # what decoders raise on damaged bytes is anything
+        raise UnreadableLabelsError(f"{path} cannot be read ({error}); it may be damaged or cut short") from error
+
+
+def whole_numbers(labels: LabelSource, path: Path) -> LabelSource:
+    """Return labels as integers: bool as 0 and 1, floats where all of them are whole."""
+    if labels.dtype.kind in "iu":
+        return labels
+    values = np.asarray(labels[slice(None)])
+    if labels.dtype.kind == "b":
+        return values.view(np.uint8)
+    if labels.dtype.kind != "f":
+        raise UnreadableLabelsError(f"{path} holds {labels.dtype}; labels are integers")
+    if not np.isfinite(values).all() or (values != np.floor(values)).any():
+        raise UnreadableLabelsError(f"{path} holds fractions; labels are integers, one per object (is it an image?)")
+    return values.astype(np.int64)
+
+
+def suffix(path: Path) -> str:
+    """Return the suffix of a file in lower case, both parts of .nii.gz."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def read_png(path: Path) -> LabelImage:
+    """Read a PNG of one channel, or of palette indices."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+        with PillowImage.open(path) as picture:
+            pixels = np.asarray(picture)
+    if pixels.ndim != 2:
+        raise UnreadableLabelsError(colourful(path, pixels.shape[-1]))
+    return LabelImage(pixels)
+
+
+def colourful(path: Path, n: int) -> str:
+    """Return why colours are no labels."""
+    return (
+        f"{path} has {n} channels; a label image has one number per pixel. Colours of an overlay cannot be told "
+        "from objects: save the labels themselves, as TIFF or 16-bit PNG"
+    )
+
+
+def read_npy(path: Path) -> LabelImage:
+    """Map an NPY file into memory; it is read as it is sliced."""
+    return LabelImage(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def read_tiff(path: Path) -> LabelImage:
+    """Open the first series of a TIFF, with one channel: mapped, or decoded by bands of rows, where it is one page."""
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        channels = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis in "SC" and n > 1]
+        if channels:
+            raise UnreadableLabelsError(colourful(path, channels[0]))
+        keep = [n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"]
+        if len(series.pages) > 1 or len(keep) != 2:
+            return LabelImage(series.asarray().reshape(keep))
+        page = series.keyframe
+        if page.is_memmappable:
+            return LabelImage(tifffile.memmap(path, series=0, mode="r").reshape(keep))
+    return LabelImage(TiffRows(path, (keep[0], keep[1]), page.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class TiffRows:
+    """One page of a TIFF, compressed, of which only the strips or tiles that are asked for are decoded."""
+
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, rows: slice) -> NDArray[np.generic]:
+        """Return the pixels in `rows`."""
+        start, stop, _ = rows.indices(self.shape[0])
+        band = np.zeros((max(0, stop - start), self.shape[1]), self.dtype)
+        with tifffile.TiffFile(self.path) as file:
+            page = file.series[0].keyframe
+            height, across = page.chunks[0], page.chunked[1]
+            for index in range(start // height * across, -(-stop // height) * across):
+                file.filehandle.seek(page.dataoffsets[index])
+                segment, place, shape = page.decode(file.filehandle.read(page.databytecounts[index]), index)
+                paste(segment, (place[2] - start, place[3]), shape[1:3], band)
+        return band
+
+
+def paste(segment: NDArray[np.generic] | None, place: tuple[int, int], size: tuple[int, int], band: Any) -> None:
+    """Put what of a strip or tile lies in `band` there; one that was not written (None) is background."""
+    if segment is None:
+        return
+    top, left = place
+    first, last = max(0, -top), min(size[0], len(band) - top)
+    width = min(size[1], band.shape[1] - left)  # the last tile of a row may be wider than what is left
+    band[top + first : top + last, left : left + width] = segment[0, first:last, :width, 0]
+
+
+def read_nifti(path: Path) -> LabelImage:
+    """Read a NIfTI volume as (z, y, x), with the size of a voxel in mm."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise ImportError(f"{path} needs nibabel: pip install 'promptless[volume]'") from error
+    volume = nibabel.load(path)
+    spacing = tuple(float(s) for s in reversed(volume.header.get_zooms()[: volume.ndim]))
+    return LabelImage(np.asarray(volume.dataobj).T, spacing)
+
+
+READERS: dict[str, Callable[[Path], LabelImage]] = {
+    ".png": read_png,
+    **dict.fromkeys((".tif", ".tiff"), read_tiff),
+    ".npy": read_npy,
+    **dict.fromkeys((".nii", ".nii.gz"), read_nifti),
+}

@@ -1,0 +1,38 @@
+"""A true and a predicted label image, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from promptless.labels import LabelSource
+from promptless.metrics.overlaps import Overlaps, overlaps
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two label images of one shape, and how lengths in them are measured.
+
+    `spacing` is the size of a voxel in mm along each axis, None where it is not known; `tolerance` is the
+    distance in mm within which two surfaces count as one. The overlaps are counted when first asked for.
+    """
+
+    truth: LabelSource
+    predicted: LabelSource
+    spacing: tuple[float, ...] | None = None
+    tolerance: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.truth.shape != self.predicted.shape:
+            raise ValueError(f"the truth has shape {self.truth.shape}, the prediction {self.predicted.shape}")
+        if self.spacing is not None and len(self.spacing) != len(self.truth.shape):
+            raise ValueError(f"spacing is {self.spacing} but the images have shape {self.truth.shape}; one per axis")
+        if self.spacing is not None and not all(0 < s < float("inf") for s in self.spacing):
+            raise ValueError(f"spacing is {self.spacing}; every value must be above 0")
+        if not 0 <= self.tolerance < float("inf"):
+            raise ValueError(f"the tolerance is {self.tolerance} mm; it must be 0 or more")
+
+    @cached_property
+    def overlaps(self) -> Overlaps:
+        """What each object of one image shares with each of the other."""
+        return overlaps(self.truth, self.predicted)

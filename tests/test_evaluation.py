@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from made_up import scattered
+from promptless import evaluate
+from promptless.evaluation import differences
+
+NAMES = tuple("abcdefgh")
+
+
+@pytest.fixture
+def truth(rng):
+    return {name: scattered((48, 48), (4, 7), 6, rng, gap=2) for name in NAMES}
+
+
+@pytest.fixture
+def moved(truth):
+    """The truth, moved further from image to image."""
+    return {name: np.roll(labels, i // 3, 0) for i, (name, labels) in enumerate(truth.items())}
+
+
+def by_figure(rows, group="all"):
+    return {(row.rule, row.figure): row for row in rows if row.group == group}
+
+
+def test_the_figures_of_a_perfect_prediction_are_1_with_intervals_of_no_width(truth):
+    rows = evaluate(truth, truth).rows()
+    assert [(row.value, row.low, row.high, row.n_undefined) for row in rows] == [(1, 1, 1, 0)] * len(rows)
+
+
+def test_intervals_hold_the_figure_and_repeat(truth, moved):
+    evaluation = evaluate(truth, moved, ["stardist", "aji"])
+    rows = evaluation.rows()
+    assert rows == evaluation.rows()
+    assert all(row.low <= row.value <= row.high for row in rows)
+    assert by_figure(rows)["stardist", "AP@0.90 pooled"].low < 1
+
+
+def test_categories_have_figures_of_their_own(truth, moved):
+    categories = dict.fromkeys("abc", "still") | dict.fromkeys("fgh", "moved")
+    rows = evaluate(truth, moved, ["msa"]).rows(categories)
+    still, shifted, everything = (by_figure(rows, g)["msa", "mSA"] for g in ("still", "moved", "all"))
+    assert (still.value, still.n_images, shifted.n_images, everything.n_images) == (1, 3, 3, 8)
+    assert shifted.value < everything.value < 1
+
+
+def test_names_that_only_one_side_has_are_left_out(truth):
+    assert evaluate(truth, {"b": truth["b"], "z": truth["a"]}).names == ("b",)
+    with pytest.raises(ValueError, match="no true image has a prediction of its name"):
+        evaluate(truth, {"z": truth["a"]})
+
+
+def test_shapes_that_differ_are_told_with_the_name(truth):
+    with pytest.raises(ValueError, match=r"a: the truth has shape \(48, 48\), the prediction \(40, 48\)"):
+        evaluate(truth, {"a": truth["a"][:40]})
+
+
+def test_the_difference_to_itself_is_0_and_its_sign_is_that_of_the_better(truth, moved):
+    ours, others = evaluate(truth, truth), evaluate(truth, moved)
+    assert {(row.value, row.low, row.high) for row in differences(others, others)} == {(0, 0, 0)}
+    row = by_figure(differences(ours, others))["msa", "mSA"]
+    assert 0 < row.low < row.value < row.high
+    assert by_figure(differences(others, ours))["msa", "mSA"].value == -row.value
+
+
+def test_pairs_cancel_out_what_makes_images_hard(truth, moved):
+    further = {name: np.roll(labels, 1, 0) for name, labels in moved.items()}
+    ours, others = evaluate(truth, moved, ["pixel"]), evaluate(truth, further, ["pixel"])
+    row = by_figure(differences(ours, others))["pixel", "IoU by image"]
+    alone = by_figure(ours.rows())["pixel", "IoU by image"]
+    assert row.high - row.low < alone.high - alone.low
+
+
+def test_only_common_images_are_compared(truth):
+    ours, others = evaluate(truth, truth), evaluate({"a": truth["a"]}, truth)
+    assert differences(ours, others)[0].n_images == 1
+    with pytest.raises(ValueError, match="no image in common"):
+        differences(ours, evaluate({"z": truth["a"]}, {"z": truth["a"]}))
+
+
+def test_curves_fall_and_begin_with_the_pooled_figures(truth, moved):
+    evaluation = evaluate(truth, moved)
+    curves = evaluation.curves()
+    figures = by_figure(evaluation.rows())
+    assert curves["AP"][0] == figures["stardist", "AP@0.50 pooled"].value
+    assert curves["F1"][0] == figures["stardist", "F1@0.50 pooled"].value
+    assert (np.diff(curves["AP"]) <= 0).all()
+    with pytest.raises(ValueError, match="stardist; add it"):
+        evaluate(truth, moved, ["msa"]).curves()
+
+
+def test_surface_dice_says_its_tolerance(rng):
+    volume = {"a": (rng.uniform(size=(6, 7, 8)) < 0.4).astype(int)}
+    rows = evaluate(volume, volume, ["deepmind"], tolerance=2.5, spacing=(2.0, 1.0, 1.0)).rows()
+    assert [row.figure for row in rows] == ["Dice", "NSD at 2.5 mm", "HD95 mm"]
+
+
+def test_progress_names_every_image(truth):
+    told = []
+    evaluate(truth, truth, ["pixel"], progress=lambda done, name: told.append((done, name)))
+    assert told == list(enumerate(NAMES))
+
+
+def test_one_image_has_figures_but_no_interval(truth):
+    row = evaluate({"a": truth["a"]}, truth, ["pixel"]).rows()[0]
+    assert row.value == 1
+    assert np.isnan([row.low, row.high]).all()

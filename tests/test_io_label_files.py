@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+
+from promptless.io.label_files import TiffRows, UnreadableLabelsError, read
+
+
+@pytest.fixture
+def labels(rng):
+    return rng.integers(0, 40_000, (70, 50)).astype(np.uint16)
+
+
+def save(path, labels, **options):
+    if path.suffix == ".png":
+        PillowImage.fromarray(labels).save(path)
+    elif path.suffix == ".npy":
+        np.save(path, labels)
+    else:
+        tifffile.imwrite(path, labels, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.npy", "a.tif", "a.TIFF"])
+def test_every_format_keeps_labels_and_their_type(name, labels, tmp_path):
+    image = read(save(tmp_path / name, labels))
+    assert (image.shape, image.labels.dtype, image.spacing) == ((70, 50), np.uint16, None)
+    assert np.array_equal(image.labels[:], labels)
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 16}, {"tile": (32, 16)}, {}])
+@pytest.mark.parametrize("rows", [slice(0, 70), slice(10, 33), slice(69, 70), slice(60, 99), slice(5, 5)])
+def test_a_compressed_tiff_is_decoded_by_rows(options, rows, labels, tmp_path):
+    image = read(save(tmp_path / "a.tif", labels, compression="zlib", **options))
+    assert isinstance(image.labels, TiffRows)
+    assert np.array_equal(image.labels[rows], labels[rows])
+
+
+def test_rows_of_a_large_tiff_need_little_memory(tmp_path):
+    large = np.zeros((4000, 4000), np.uint32)
+    path = save(tmp_path / "a.tif", large, compression="zlib", rowsperstrip=64)
+    tracemalloc.start()
+    assert read(path).labels[100:200].shape == (100, 4000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6  # the whole of it has 64 MB
+
+
+def test_a_volume_in_a_tiff_has_three_axes(rng, tmp_path):
+    volume = rng.integers(0, 9, (4, 20, 30)).astype(np.uint8)
+    image = read(save(tmp_path / "a.tif", volume, photometric="minisblack", metadata={"axes": "ZYX"}))
+    assert np.array_equal(image.labels[:], volume)
+
+
+def test_bool_and_whole_floats_become_integers(labels, tmp_path):
+    assert read(save(tmp_path / "a.npy", labels > 5)).labels[:].tolist() == (labels > 5).astype(int).tolist()
+    image = read(save(tmp_path / "b.tif", labels.astype(np.float32)))
+    assert image.labels.dtype == np.int64
+    assert np.array_equal(image.labels[:], labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.png", np.zeros((5, 6, 3), np.uint8), "3 channels; a label image has one number per pixel"),
+        ("a.tif", np.zeros((5, 6, 3), np.uint8), "3 channels; a label image has one number per pixel"),
+        ("a.tif", np.full((5, 6), 0.5, np.float32), "fractions; labels are integers"),
+        ("a.npy", np.array(["a"]), "cannot be read|labels are integers"),
+        ("a.npy", np.full((2, 2), 1j), "complex128; labels are integers"),
+    ],
+)
+def test_what_is_no_label_image_is_refused(name, content, message, tmp_path):
+    with pytest.raises(UnreadableLabelsError, match=message):
+        read(save(tmp_path / name, content))
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "a.png").write_text("no")
+    (tmp_path / "a.jpg").write_text("no")
+    (tmp_path / "a.npy").write_text("no")
+    for name, message in (
+        ("a.png", "a.png is not a PNG file"),
+        ("a.jpg", "no suffix of a label image"),
+        ("a.npy", "a.npy cannot be read"),
+        ("b.tif", "b.tif does not exist"),
+    ):
+        with pytest.raises(UnreadableLabelsError, match=message):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_is_turned_to_array_order(suffix, rng, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    labels = rng.integers(0, 5, (4, 5, 6)).astype(np.int16)  # z, y, x
+    volume = nibabel.Nifti1Image(labels.T, np.diag([0.5, 0.75, 3.0, 1.0]))
+    nibabel.save(volume, tmp_path / f"a{suffix}")
+    image = read(tmp_path / f"a{suffix}")
+    assert np.array_equal(image.labels[:], labels)
+    assert image.spacing == (3.0, 0.75, 0.5)
+
+
+def test_nifti_without_nibabel_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(ImportError, match=r"pip install 'promptless\[volume\]'"):
+        read(tmp_path / "a.nii.gz")
