@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from planar import GROUPS, embedded, samples
+from images import GROUPS, embedded, samples
 from promptless import labels as label_images
 from promptless import load
 from promptless.config import ProposalConfig

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from promptless import Embeddings, Prompts, Segmentation, edit, segment
+from images import samples, timed
+from promptless import Embeddings, Prompts, Segmentation, edit, load, segment
 from promptless.image import Image
 from promptless.model import Model
 
 SIDE = 1024
 
 
-def edited_prompt(model: Model, image: Image, timed: Callable[..., float]) -> None:
-    """Print the time of one moved prompt on `image` (1024 x 1024), its embedding kept beside the result."""
+def editing(model_name: str) -> None:
+    """Print the time of one moved prompt on 1024 x 1024 pixels, their embedding kept beside the result."""
+    model, image = load(model_name), large_image()
     with tempfile.TemporaryDirectory() as folder:
         kept = Embeddings(Path(folder) / "image_embedding")
         result = segment(image, model, embeddings=kept)
@@ -29,6 +30,13 @@ def edited_prompt(model: Model, image: Image, timed: Callable[..., float]) -> No
     size = " x ".join(map(str, image.shape))
     print(f"one edited prompt, {size}, {result.n_objects} objects, embedding kept: {quick * 1e3:.0f} ms")
     print(f"  without a kept embedding: {fresh * 1e3:.0f} ms; with reading and writing the result: {disk * 1e3:.0f} ms")
+
+
+def large_image() -> Image:
+    """Return the corner of the large dev or training image with the most nuclei."""
+    large = [s for s in (*samples("dev"), *samples("train")) if min(s.labels.shape) >= SIDE]
+    chosen = max(large, key=lambda sample: sample.n_objects)
+    return Image(chosen.pixels[:, :SIDE, :SIDE])
 
 
 def with_moved_point(result: Segmentation) -> Prompts:

@@ -6,23 +6,25 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from promptless import batch
-from promptless.data.sample import Sample
-from promptless.model import Model
+from images import samples
+from promptless import batch, load
+
+MANY = 100
 
 
-def folder_of_images(model: Model, samples: Sequence[Sample]) -> None:
-    """Print images per second for `samples` as PNG files, and the share of each step."""
+def folder_of_images(model_name: str) -> None:
+    """Print images per second for `MANY` PNG files, and the share of each step."""
+    model, every = load(model_name), samples("train")
+    chosen = every[:: len(every) // MANY][:MANY]
     with tempfile.TemporaryDirectory() as root:
         source, target = Path(root) / "in", Path(root) / "out"
         source.mkdir()
-        for sample in samples:
+        for sample in chosen:
             pixels = np.moveaxis(sample.pixels, 0, -1)
             PillowImage.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(source / f"{sample.id}.png")
         options = {"channel": None, "mpp": None, "min_score": None, "tile": 1024, "halo": 128}
