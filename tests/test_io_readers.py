@@ -9,7 +9,10 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
-from promptless.io.readers import READERS, UnreadableImageError, images_in, read
+from promptless.errors import UnreadableImageError
+from promptless.io.readers import read
+from promptless.io.readers.families import READERS
+from promptless.io.readers.folders import images_in
 
 
 @pytest.fixture
@@ -145,11 +148,6 @@ def test_a_stack_is_refused_with_its_axes(grey, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.stack([grey] * 5), imagej=True, metadata={"axes": "ZYX"})
     with pytest.raises(UnreadableImageError, match="Z=5, Y=24, X=31"):
         read(tmp_path / "a.tif")
-
-
-def test_channels_of_a_tiff_stay_channels(grey, tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.stack([grey, grey // 2]), imagej=True, metadata={"axes": "CYX"})
-    assert read(tmp_path / "a.tif").data.shape == (2, 24, 31)
 
 
 def test_what_is_not_there_or_not_an_image_is_refused_with_the_reason(tmp_path):

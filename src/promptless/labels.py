@@ -52,7 +52,15 @@ def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> t
     lookup[np.array(numbers, np.int64)[order] + 1] = np.arange(1, len(order) + 1)
     ordered = masks.take(order)
     final = Masks(tuple(painted[i] for i in order), ordered.ids, ordered.scores, ordered.stability, ordered.tile_border)
-    return lookup[canvas], final
+    return looked_up(lookup, canvas), final
+
+
+def looked_up(lookup: NDArray[np.int32], canvas: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return `lookup[canvas]`, a line at a time: numpy would hold the whole index in 64 bits beside it."""
+    found = np.empty_like(canvas)
+    for line, numbers in zip(found, canvas, strict=True):
+        line[...] = lookup[numbers]
+    return found
 
 
 def largest_part(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from promptless import __version__, stitch
 from promptless import labels as label_images
+from promptless.errors import UnreadableImageError, VolumeError
 from promptless.image import Image, Shape
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
 from promptless.prompts import Prompt, Prompts
 from promptless.propose import propose
-from promptless.registry import load, model_hash, sha256
+from promptless.registry import fitting, load, model_hash, sha256
 from promptless.resample import resample
 from promptless.result import Segmentation
 from promptless.tiles import Tile, round_up, tiles
@@ -42,7 +43,8 @@ def segment(
     source: str | Path | NDArray[np.generic] | Image,
     model: str | Path | Model = "nuclei",
     *,
-    channel: int | None = None,
+    channel: int | str | None = None,
+    page: int | None = None,
     mpp: float | None = None,
     min_score: float | None = None,
     tile: int = TILE,
@@ -53,16 +55,17 @@ def segment(
 
     `source` is a file, an array (y, x) or (y, x, colour), or an `Image`. `model` is the name of one that
     ships, a model folder, or a model from `promptless.load`, which saves time over many images.
-    `channel` (from 0) takes one channel; without it colours are seen as colours. `mpp` is the size of a
-    pixel in micrometres, and overrides the file's. Where it is known, the image is brought to the model's
-    pixel size; where it is not, an image of very small objects is looked at doubled. Objects scored below
-    `min_score` are left out (by default the model's own threshold).
+    `channel` (from 0, or a name) takes one channel, and "rgb" takes three of a file as colours; `page`
+    (from 0) takes one plane of a file of several. `mpp` is the size of a pixel in micrometres, and
+    overrides the file's. Where it is known, the image is brought to the model's pixel size; where it is
+    not, an image of very small objects is looked at doubled. Objects scored below `min_score` are left
+    out (by default the model's own threshold).
     `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory.
     `progress(done, total)` is told of every tile.
     """
     steps = Steps()
     with steps.timed("read"):
-        image = opened(source, channel, mpp)
+        image = opened(source, page, channel, mpp)
         model = load(model) if isinstance(model, str | Path) else model
     with steps.timed("glance"):
         view = View.of(image, model)
@@ -81,7 +84,7 @@ def segment(
         labels, masks = label_images.paint(Masks.concatenate(found), image.shape)
     prompts = tuple(replace(asked[i], id=number) for number, i in enumerate(masks.ids, start=1))
     masks = replace(masks, ids=np.arange(1, len(masks) + 1))
-    arguments = {"channel": channel, "mpp": mpp, "min_score": threshold, "tile": tile, "halo": halo}
+    arguments = {"channel": channel, "page": page, "mpp": mpp, "min_score": threshold, "tile": tile, "halo": halo}
     record = manifest(model, view, arguments, len(cuts), steps)
     if isinstance(source, str | Path):
         record["input"] = {"name": Path(source).name, "sha256": sha256(Path(source))}
@@ -179,16 +182,29 @@ def near_core(prompts: Prompts, tile: Tile) -> Prompts:
     return Prompts(prompts.shape, tuple(inside))
 
 
-def opened(source: str | Path | NDArray[np.generic] | Image, channel: int | None, mpp: float | None) -> Image:
-    """Return the image that is meant, with the channel and the pixel size that the caller chose."""
+def opened(
+    source: str | Path | NDArray[np.generic] | Image, page: int | None, channel: int | str | None, mpp: float | None
+) -> Image:
+    """Return the image that is meant, with the page, the channel and the pixel size that the caller chose."""
     if isinstance(source, str | Path):
-        from promptless.io.readers import read
-
-        source = read(Path(source))
-    image = source if isinstance(source, Image) else Image.from_array(source)
-    if channel is not None:
-        image = image.channel(channel)
+        image = from_file(Path(source), page, channel)
+    elif page is not None:
+        raise ValueError(f"page {page} was asked for, but only files have pages; pass the plane that is meant")
+    else:
+        image = source if isinstance(source, Image) else Image.from_array(source)
+        image = image if channel is None else image.channel(channel)
     return image if mpp is None else replace(image, spacing=each(image, mpp), unit="um")
+
+
+def from_file(path: Path, page: int | None, channel: int | str | None) -> Image:
+    """Read an image file; where it is a volume, say which models are for volumes."""
+    from promptless.io.readers import read
+
+    try:
+        return read(path, page, channel)
+    except VolumeError as error:
+        models = ", ".join(fitting(3)) or "none that ships"
+        raise UnreadableImageError(f"{error}; models for volumes: {models}") from error
 
 
 def each(image: Image, value: T) -> tuple[T, ...]:
@@ -212,6 +228,7 @@ class Steps:
 
 def manifest(model: Model, view: View, arguments: dict[str, Any], n_tiles: int, steps: Steps) -> dict[str, Any]:
     """Return the record of a run: what it was made with, and how long each step took."""
+    origin = view.image.origin
     packages = ("numpy", "scipy", "scikit-image", "onnxruntime")
     versions = {"promptless": __version__, "python": platform.python_version()}
     return {
@@ -223,6 +240,8 @@ def manifest(model: Model, view: View, arguments: dict[str, Any], n_tiles: int, 
             "dtype": str(view.image.data.dtype),
             "spacing": None if view.image.spacing is None else list(view.image.spacing),
             "unit": view.image.unit,
+            **asdict(origin),
+            "channel_names": list(origin.channel_names),
             "intensity_range": [view.low, view.high],
             "zoom": view.zoom,
         },

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from promptless.cli.edge import Exit, Quiet, Verbose, bar, chatter, fail, reporting, threads_from_environment, writable
+from promptless.cli.edge import (
+    Channel,
+    Exit,
+    Page,
+    Quiet,
+    Verbose,
+    bar,
+    chatter,
+    fail,
+    reporting,
+    threads_from_environment,
+    writable,
+)
 
 if TYPE_CHECKING:
     from promptless.batch import Outcome
@@ -22,7 +34,9 @@ def segment(
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
     ] = "nuclei",
-    channel: Annotated[int | None, typer.Option(min=0, help="Use this channel only, counted from 0.")] = None,
+    channel: Channel = None,
+    page: Page = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,
     mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out objects scored below this.")] = None,
     tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are segmented at once.")] = 1024,
@@ -42,14 +56,15 @@ def segment(
     with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
         threads = threads or threads_from_environment()
         from promptless import batch
+        from promptless.io.readers.folders import others_in
         from promptless.registry import load
 
-        todo = batch.jobs(images)
+        todo = batch.jobs(images, recursive, output)
         if not todo:
-            fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP and TIFF files are read")
+            fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP, TIFF and NPY are read")
         loaded = load(model, threads=threads)
         writable(output)
-        options = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
+        options = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
         outcomes = []
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
             for outcome in batch.segment_all(todo, loaded, output, overwrite=overwrite, progress=advance, **options):
@@ -57,7 +72,7 @@ def segment(
                 typer.echo(
                     as_line(outcome) if as_json else as_text(outcome), err=outcome.state == "failed" and not as_json
                 )
-    finish(outcomes, quiet)
+    finish(outcomes, others_in(images, recursive, output), quiet)
 
 
 def as_text(outcome: Outcome) -> str:
@@ -68,14 +83,15 @@ def as_text(outcome: Outcome) -> str:
     paths = outcome.paths or {}
     if outcome.state == "skipped":
         return f"{source.name}: skipped, {paths['manifest']} is there (--overwrite does it again)"
-    return f"{source.name}: {outcome.n_objects} objects, {paths['overlay']}"
+    chosen = f" in {outcome.origin}" if str(outcome.origin) else ""
+    return f"{source.name}: {outcome.n_objects} objects{chosen}, {paths['overlay']}"
 
 
 def as_line(outcome: Outcome) -> str:
     """Return an outcome as a line of JSON."""
     entry: dict[str, Any] = {"source": str(outcome.job.source), "name": outcome.job.name, "state": outcome.state}
     if outcome.state == "done":
-        entry["n_objects"] = outcome.n_objects
+        entry |= {"n_objects": outcome.n_objects, "page": outcome.origin.page, "channel": outcome.origin.channel}
     if outcome.state == "failed":
         entry["message"] = outcome.message
     else:
@@ -83,12 +99,13 @@ def as_line(outcome: Outcome) -> str:
     return json.dumps(entry)
 
 
-def finish(outcomes: list[Outcome], quiet: bool) -> NoReturn:
+def finish(outcomes: list[Outcome], others: int, quiet: bool) -> NoReturn:
     """Sum up a batch on stderr and leave with the code that says how it went."""
     states = [outcome.state for outcome in outcomes]
     done, skipped, failed = (states.count(state) for state in ("done", "skipped", "failed"))
-    if len(outcomes) > 1 and not quiet:
-        typer.echo(f"{done} segmented, {skipped} skipped, {failed} failed", err=True)
+    if (len(outcomes) > 1 or others) and not quiet:
+        passed = f"; {others} files that are no images passed over" if others else ""
+        typer.echo(f"{done} segmented, {skipped} skipped, {failed} failed{passed}", err=True)
     if not failed:
         raise typer.Exit(Exit.OK)
     raise typer.Exit(Exit.ERROR if failed == len(outcomes) else Exit.PARTIAL)
