@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import gc
-import struct
-import zlib
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image as PillowImage
 
-from promptless.errors import UnreadableImageError
+from promptless.errors import UnreadableImageError, VolumeError
 from promptless.io.readers import read
 from promptless.io.readers.families import READERS
-from promptless.io.readers.folders import images_in
 
 
 @pytest.fixture
@@ -223,27 +220,12 @@ def test_a_file_that_cannot_be_read_is_closed(name, tmp_path, rng):
     assert pixels is None
 
 
-def test_a_picture_that_claims_to_be_enormous_is_refused(tmp_path):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b""))
-    with pytest.raises(UnreadableImageError, match=r"a\.png"):
-        read(tmp_path / "a.png")
-
-
-def test_a_folder_stands_for_the_images_in_it(tmp_path):
-    for name in ("b.png", "a.TIF", "notes.txt", ".hidden.png"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub.png").mkdir()
-    assert [p.name for p in images_in([tmp_path])] == ["a.TIF", "b.png"]
-    assert [p.name for p in images_in([tmp_path / "b.png", tmp_path])] == ["b.png", "a.TIF"]
-
-
-def test_a_file_that_is_named_is_not_doubted_before_it_is_read(tmp_path):
-    assert images_in([tmp_path / "missing.xyz"]) == [tmp_path / "missing.xyz"]
-
-
 def test_every_reader_is_for_a_suffix_in_lower_case():
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in READERS)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.NII.gz", "a.dcm"])
+def test_volumes_are_refused_as_such(name, tmp_path):
+    (tmp_path / name).write_bytes(bytes(400))
+    with pytest.raises(VolumeError, match="a format of volumes"):
+        read(tmp_path / name)

@@ -53,16 +53,19 @@ class Picture:
 
     @cached_property
     def orientation(self) -> int:
-        """How the camera was held, as EXIF counts it; 1 is upright."""
-        value = self.opened.getexif().get(ORIENTATION, 1)
+        """How the camera was held, as EXIF counts it; 1 is upright.
+
+        A PNG may have EXIF after its pixels, for which its own `getexif` would decode them: that is not read.
+        """
+        value = PillowImage.Image.getexif(self.opened).get(ORIENTATION, 1)
         return value if value in range(1, 9) else 1
 
-    @property
+    @cached_property
     def deep(self) -> bool:
         """Whether it has colours of 16 bits, which pillow would cut to 8."""
         return any(str(tile.args).endswith(";16B") for tile in self.opened.tile) and self.opened.mode in ("RGB", "RGBA")
 
-    @property
+    @cached_property
     def scenes(self) -> tuple[Scene, ...]:
         """The picture; the frames of an animated one are pages."""
         width, height = self.opened.size

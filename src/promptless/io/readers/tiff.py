@@ -122,6 +122,9 @@ def block(series: tifffile.TiffPageSeries, number: int) -> NDArray[np.generic]:
     page = series.pages[number]
     if page is None:
         raise UnreadableImageError("lacks this page, which is in another file that is not there")
+    held, meant = len(page.dataoffsets), prod(page.keyframe.chunked)
+    if held < meant and not page.is_contiguous:  # tifffile would leave them black
+        raise UnreadableImageError(f"lacks {meant - held} of its {meant} tiles or strips; it may be damaged")
     return np.asarray(page.asarray()).reshape(shape)
 
 
