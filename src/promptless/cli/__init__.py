@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from promptless.cli.check import check
 from promptless.cli.edge import Exit
 from promptless.cli.segment import segment
 from promptless.cli.train import train
@@ -34,7 +35,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, train):
+for command in (segment, check, train):
     app.command()(command)
 
 

@@ -43,10 +43,11 @@ def opened(path: Path) -> Iterator[Source]:
             yield source
     except UnreadableImageError as error:
         raise type(error)(f"{path} {error}") from error
-    except (PermissionError, MemoryError):
+    except PermissionError:
         raise
-    except Exception as error:  # what decoders raise on damaged bytes is anything
-        raise UnreadableImageError(f"{path} cannot be read ({error}); it may be damaged or cut short") from error
+    except Exception as error:  # what decoders raise on damaged bytes is anything, MemoryError for sizes in headers
+        what = str(error) or type(error).__name__
+        raise UnreadableImageError(f"{path} cannot be read ({what}); it may be damaged or cut short") from error
 
 
 def opener(path: Path) -> Opener:

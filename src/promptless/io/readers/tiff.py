@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from promptless.errors import UnreadableImageError
-from promptless.io.readers import metadata
+from promptless.io.readers import lzw, metadata
 from promptless.io.readers.samples import Samples, samples_of
 from promptless.io.readers.scene import Index, Scene
 
@@ -125,6 +125,7 @@ def block(series: tifffile.TiffPageSeries, number: int) -> NDArray[np.generic]:
     held, meant = len(page.dataoffsets), prod(page.keyframe.chunked)
     if held < meant and not page.is_contiguous:  # tifffile would leave them black
         raise UnreadableImageError(f"lacks {meant - held} of its {meant} tiles or strips; it may be damaged")
+    lzw.check(page)
     return np.asarray(page.asarray()).reshape(shape)
 
 
