@@ -34,11 +34,14 @@ def paint(masks: Masks, shape: Shape) -> tuple[NDArray[np.int32], Masks]:
         if free.sum() >= max(1.0, FREE_SHARE * own.sum()):
             canvas[mask.region][free] = i + 1
             kept.append(i)
-    return renumbered(canvas, masks.take(kept), kept)
+    lookup, painted = renumbered(canvas, masks.take(kept), kept)
+    for line in canvas:  # at once, numpy would hold a copy and an index in 64 bits beside it
+        line[...] = lookup[line]
+    return canvas, painted
 
 
 def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> tuple[NDArray[np.int32], Masks]:
-    """Return the label image numbered 1... in reading order, and the objects as they lie in it.
+    """Return the numbers 1... in reading order by what was painted, and the objects as they lie in `canvas`.
 
     `numbers[i] + 1` is what object i of `masks` was painted with.
     """
@@ -52,15 +55,7 @@ def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> t
     lookup[np.array(numbers, np.int64)[order] + 1] = np.arange(1, len(order) + 1)
     ordered = masks.take(order)
     final = Masks(tuple(painted[i] for i in order), ordered.ids, ordered.scores, ordered.stability, ordered.tile_border)
-    return looked_up(lookup, canvas), final
-
-
-def looked_up(lookup: NDArray[np.int32], canvas: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return `lookup[canvas]`, a line at a time: numpy would hold the whole index in 64 bits beside it."""
-    found = np.empty_like(canvas)
-    for line, numbers in zip(found, canvas, strict=True):
-        line[...] = lookup[numbers]
-    return found
+    return lookup, final
 
 
 def largest_part(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:

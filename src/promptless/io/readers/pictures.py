@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ FLIPPED: dict[int, tuple[int, ...]] = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: 
 @contextmanager
 def picture(path: Path) -> Iterator[Picture]:
     """Open a picture; what it is, its bytes say."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         warnings.simplefilter("ignore")  # on damaged metadata, and on sizes that `memory` judges
-        try:
-            opened = PillowImage.open(path, formats=FORMATS)
+        try:  # mapped, since a plain file sets aside as many bytes as a damaged header asks for
+            opened = PillowImage.open(content, formats=FORMATS)  # type: ignore[arg-type]
         except UnidentifiedImageError as error:
             raise UnreadableImageError(f"is not a {path.suffix[1:].upper()} image, whatever its name says") from error
         except PillowImage.DecompressionBombError as error:
