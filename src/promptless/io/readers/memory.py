@@ -16,9 +16,9 @@ GIB = 2**30
 DEFAULT = 2 * GIB
 PER_BYTE = 40
 """A file above 50 MB may take this many bytes per byte of its own."""
-FIXED = 450 * 2**20
+FIXED = 700 * 2**20
 """The libraries, a model and what the decoding of a tile takes."""
-PER_PIXEL = 8
+PER_PIXEL = 9
 """Beside its pixels: the label image, a copy of it to be written, objects and their prompts as crops."""
 VARIABLE = "PROMPTLESS_MAX_MEMORY"
 
