@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test check bench weights clean
+.PHONY: demo test check fuzz bench weights clean
 .DELETE_ON_ERROR:
 
 # The torch-free core.
@@ -39,6 +39,10 @@ check: $(VENV)/dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# Damaged files of every format, as many as FUZZ says; the suite has a few hundred.
+fuzz: $(VENV)/dev
+	PROMPTLESS_FUZZ=$(or $(FUZZ),10000) $(RUN) -m pytest tests/test_fuzz.py
 
 # Figures of the model that ships. Needs PROMPTLESS_DATA; nothing else should run meanwhile.
 bench: $(VENV)/dev

@@ -20,8 +20,9 @@ from promptless.image import Image
 from promptless.masks import Masks
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.model import ImageEmbedding, Model
-from promptless.pipeline import View, in_pixels
+from promptless.pipeline import in_pixels
 from promptless.propose import propose
+from promptless.view import View
 from promptless.windows import decode
 
 SCORES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

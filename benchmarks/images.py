@@ -13,8 +13,8 @@ from promptless.data.sample import Sample
 from promptless.data.sources import dsb2018
 from promptless.image import Image
 from promptless.model import ImageEmbedding, Model
-from promptless.pipeline import View, encode
 from promptless.tiles import Tile
+from promptless.view import View, encode
 
 SPLITS = Path(__file__).parents[1] / "recipes" / "splits" / "dsb2018.json"
 GROUPS = {"fluorescence": ("fluorescence",), "stained tissue": ("HE_",), "bright-field": ("brightfield",), "all": ("",)}

@@ -184,7 +184,7 @@ def test_options_reach_the_run(images, run, tmp_path):
     answer = run(images / "a.png", "--mpp", "0.4", "--min-score", "0", "--tile", "64", "--halo", "16", "--channel", "0")
     assert answer.exit_code == 0, answer.output
     arguments = json.loads((tmp_path / "out" / "a_manifest.json").read_text())["arguments"]
-    assert arguments == {"channel": 0, "mpp": 0.4, "min_score": 0, "tile": 64, "halo": 16}
+    assert arguments == {"channel": 0, "page": None, "mpp": 0.4, "min_score": 0, "tile": 64, "halo": 16}
     with (tmp_path / "out" / "a_objects.csv").open(newline="") as file:
         assert "area_um2" in next(csv.reader(file))
 

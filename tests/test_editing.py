@@ -16,8 +16,6 @@ from promptless.prompts import Prompt, Prompts
 from promptless.registry import load
 from promptless.tiles import Tile
 
-ARGUMENTS = {"channel": None, "mpp": None, "min_score": None, "tile": 1024, "halo": 128}
-
 
 @pytest.fixture
 def result(blobs, null_model):
@@ -111,18 +109,17 @@ def test_an_edit_that_is_taken_back_gives_the_object_back(real, model):
 def test_prompts_alone_give_what_segmenting_gives(blobs, null_model, real, model):
     for one, whole in ((null_model, segment(blobs[0], null_model)), (model, real)):
         asked = rewritten(prompt(blobs[0], one))
-        again = edit(blank(blobs[0], one, ARGUMENTS), asked, one)
+        again = edit(blank(blobs[0], one), asked, one)
         assert same_partition(again.labels, whole.labels)
 
 
 def test_tiles_do_not_matter(blobs, null_model):
-    tiled = ARGUMENTS | {"tile": 16, "halo": 32}
-    assert prompt(blobs[0], null_model, tile=16, halo=32).digests() != {}
+    tiled = {"tile": 16, "halo": 32}
     asked = prompt(blobs[0], null_model)
-    pieces, whole = (edit(blank(blobs[0], null_model, a), asked, null_model) for a in (tiled, ARGUMENTS))
+    pieces, whole = (edit(blank(blobs[0], null_model, **how), asked, null_model) for how in (tiled, {}))
     assert pieces.manifest["tiles"] > 1
     assert np.array_equal(pieces.labels, whole.labels)
-    boxes = sorted(p.box.tolist() for p in prompt(blobs[0], null_model, tile=16, halo=32).items)
+    boxes = sorted(p.box.tolist() for p in prompt(blobs[0], null_model, **tiled).items)
     assert boxes == sorted(p.box.tolist() for p in asked.items)
 
 
@@ -213,6 +210,6 @@ def test_a_users_prompt_beats_an_automatic_one(blobs, null_model):
     shape = blobs[0].shape
     automatic = replace(of_disc(1, shape, 40, 60, 8), source="auto")
     own = of_disc(2, shape, 40, 64, 8)
-    again = edit(blank(blobs[0], null_model, ARGUMENTS), Prompts(shape, (automatic, own)), null_model)
+    again = edit(blank(blobs[0], null_model), Prompts(shape, (automatic, own)), null_model)
     assert (again.labels == 2).sum() == own.coarse.area
     assert isinstance(again.prompts.items[0], Prompt)

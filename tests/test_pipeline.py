@@ -10,8 +10,9 @@ from PIL import Image as PillowImage
 from made_up import NULL, NullModel, discs, picture, same_partition
 from promptless.config import Kind
 from promptless.image import Image
-from promptless.pipeline import View, segment
+from promptless.pipeline import segment
 from promptless.registry import load
+from promptless.view import View
 
 
 def test_made_up_discs_are_found_exactly(blobs, null_model):
@@ -145,7 +146,14 @@ def test_the_manifest_says_how_it_was_made(blobs, null_model):
     image, _ = blobs
     manifest = segment(image, null_model, min_score=0.25, tile=48, halo=16).manifest
     assert manifest == json.loads(json.dumps(manifest))
-    assert manifest["arguments"] == {"channel": None, "mpp": None, "min_score": 0.25, "tile": 48, "halo": 16}
+    assert manifest["arguments"] == {
+        "channel": None,
+        "page": None,
+        "mpp": None,
+        "min_score": 0.25,
+        "tile": 48,
+        "halo": 16,
+    }
     assert manifest["model"]["name"] == "null"
     assert manifest["image"]["shape"] == [1, 80, 112]
     assert set(manifest["seconds"]) == {"read", "glance", "encode", "propose", "decode", "assemble", "stitch"}

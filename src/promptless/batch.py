@@ -6,15 +6,17 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from promptless.embeddings import Embeddings
 from promptless.errors import reason
-from promptless.io import outputs, readers
+from promptless.image import Origin
+from promptless.io import outputs
 from promptless.io.hashes import sha256
+from promptless.io.readers.folders import images_in
 from promptless.model import Model
 from promptless.pipeline import segment
 from promptless.registry import model_hash
@@ -26,10 +28,11 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Job:
-    """One image to segment, and the name of its outputs."""
+    """One image to segment, the name of its outputs, and the folder for them below the batch's own."""
 
     source: Path
     name: str
+    below: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,36 @@ class Outcome:
     job: Job
     state: str
     n_objects: int = 0
+    origin: Origin = field(default_factory=Origin)
     message: str = ""
     paths: dict[str, Path] | None = None
 
 
-def jobs(sources: Iterable[Path]) -> list[Job]:
-    """Return a job per image file; where stems coincide, the suffix joins the name of the outputs."""
-    files = readers.images_in(sources)
-    stems = Counter(path.stem for path in files)
-    names = [path.stem if stems[path.stem] == 1 else f"{path.stem}_{path.suffix[1:].lower()}" for path in files]
-    taken: set[str] = set()
+def jobs(sources: Iterable[Path], recursive: bool = False, output: Path | None = None) -> list[Job]:
+    """Return a job per image file; where stems coincide, the suffix joins the name of the outputs.
+
+    With `recursive` folders stand for all that is below them, and the outputs lie in the same folders below
+    `output`, from where nothing is read.
+    """
+    sources = list(sources)
+    files = [(path, below(path, sources)) for path in images_in(sources, recursive, output)]
+    stems = Counter((folder, path.stem) for path, folder in files)
+    taken: set[tuple[str, str]] = set()
     unique = []
-    for path, name in zip(files, names, strict=True):
-        free = next(n for n in chain([name], (f"{name}_{i}" for i in count(2))) if n.casefold() not in taken)
-        taken.add(free.casefold())
-        unique.append(Job(path, free))
+    for path, folder in files:
+        alone = stems[folder, path.stem] == 1
+        name = path.stem if alone else f"{path.stem}_{path.suffix[1:].lower()}"
+        numbered = chain([name], (f"{name}_{i}" for i in count(2)))
+        free = next(n for n in numbered if (str(folder).casefold(), n.casefold()) not in taken)
+        taken.add((str(folder).casefold(), free.casefold()))
+        unique.append(Job(path, free, folder))
     return unique
+
+
+def below(path: Path, sources: Iterable[Path]) -> Path:
+    """Return the folder of `path` as seen from the one of `sources` that it lies in."""
+    roots = [source for source in sources if source != path and path.is_relative_to(source)]
+    return path.parent.relative_to(roots[0]) if roots else Path()
 
 
 def segment_all(
@@ -80,16 +97,18 @@ def segment_all(
     wanted = requested(model, options | {"also": sorted(also), "overlay": overlay})
     for i, job in enumerate(todo):
         progress(i, job.source.name)
-        targets = outputs.paths(folder, job.name, kinds)
+        target = folder / job.below
+        targets = outputs.paths(target, job.name, kinds)
         try:
             if not overwrite and finished(job, targets["manifest"], wanted):
                 yield Outcome(job, "skipped", paths=targets)
                 continue
-            kept = Embeddings(folder / f"{job.name}_embedding") if keep_embedding else None
+            kept = Embeddings(target / f"{job.name}_embedding") if keep_embedding else None
             told = BatchProgress(progress, i, job.source.name)
             result = segment(job.source, model, embeddings=kept, progress=told, **options)
             result = replace(result, manifest={**result.manifest, "requested": wanted})
-            yield Outcome(job, "done", result.n_objects, paths=outputs.save(result, folder, job.name, kinds))
+            saved = outputs.save(result, target, job.name, kinds)
+            yield Outcome(job, "done", result.n_objects, result.image.origin, paths=saved)
         except Exception as error:  # whatever is wrong with one image, the others go on
             log.debug("%s", job.source, exc_info=True)
             yield Outcome(job, "failed", message=reason(error))

@@ -17,12 +17,14 @@ from promptless.embeddings import Embeddings
 from promptless.image import Shape
 from promptless.masks import Mask, Masks
 from promptless.model import Model
-from promptless.pipeline import Progress, Steps, View, begun, encode
+from promptless.pipeline import DEFAULTS, Progress, begun
 from promptless.prompts import BACKGROUND, OBJECT, USER, Prompt, Prompts, digest
+from promptless.record import Steps
 from promptless.registry import load
 from promptless.result import Segmentation
 from promptless.stitch import cut
 from promptless.tiles import Tile
+from promptless.view import View, encode
 from promptless.windows import decode
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,9 @@ def edit(
     return Segmentation(previous.image, labels, masks, final, record)
 
 
-def blank(source: Any, model: Model, arguments: dict[str, Any]) -> Segmentation:
+def blank(source: Any, model: Model, **arguments: Any) -> Segmentation:
     """Return the segmentation of an image with no object yet, for prompts of one's own; `arguments`: see `segment`."""
-    return begun(source, model, arguments, Steps())[0]
+    return begun(source, model, DEFAULTS | arguments, Steps())[0]
 
 
 @dataclass(frozen=True)

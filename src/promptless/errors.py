@@ -1,6 +1,14 @@
-"""What an error says to a person."""
+"""What goes wrong with files, and what an error says to a person."""
 
 from __future__ import annotations
+
+
+class UnreadableImageError(ValueError):
+    """A file that is not an image we can read; the message says which, why, and what would do."""
+
+
+class VolumeError(UnreadableImageError):
+    """A file of a format that holds volumes."""
 
 
 def reason(error: BaseException) -> str:

@@ -11,6 +11,26 @@ Shape = tuple[int, ...]
 MAX_COLOURS = 4
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Which part of a file an image is, counted from 0; None where there was nothing to choose.
+
+    `axes` says what the file holds, as "C=3, Y=512, X=512", and `channel_names` how its channels are called.
+    """
+
+    axes: str = ""
+    page: int | None = None
+    channel: int | None = None
+    channel_names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        page = [] if self.page is None else [f"page {self.page}"]
+        channel = [] if self.channel is None else [f"channel {self.channel}"]
+        if self.channel is not None and self.channel_names:
+            channel[0] += f" ({self.channel_names[self.channel]})"
+        return ", ".join(page + channel)
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """Pixels with what is known about where they lie.
@@ -18,7 +38,7 @@ class Image:
     `data` is (channel, *spatial), array order (z, y, x), any numeric dtype. `spacing` is the size of a
     pixel along each spatial axis in `unit`, None where it is not known. Without any channel an image is
     geometry alone, as a label image has it. `affine` (4x4, voxel index to
-    world mm) is kept only to write files back.
+    world mm) is kept only to write files back, `origin` only to be told.
     """
 
     data: NDArray[np.generic]
@@ -26,6 +46,7 @@ class Image:
     unit: str = "um"
     affine: NDArray[np.float64] | None = None
     channel_names: tuple[str, ...] = ()
+    origin: Origin = Origin()
 
     def __post_init__(self) -> None:
         if self.data.ndim < 3 or not all(self.shape):
@@ -71,8 +92,24 @@ class Image:
             "pass (y, x), (y, x, colour), or promptless.Image(data) with data as (channel, *spatial)"
         )
 
-    def channel(self, index: int) -> Image:
-        """Return the image with the one channel `index`, counted from 0."""
-        if not 0 <= index < len(self.data):
-            raise ValueError(f"channel {index} was asked for, but the image has {len(self.data)}, counted from 0")
-        return replace(self, data=self.data[index : index + 1], channel_names=self.channel_names[index : index + 1])
+    def channel(self, which: int | str) -> Image:
+        """Return the image with one channel, given by its number, counted from 0, or by its name."""
+        number = number_of(which, len(self.data), self.channel_names)
+        return replace(
+            self,
+            data=self.data[number : number + 1],
+            channel_names=self.channel_names[number : number + 1],
+            origin=replace(self.origin, channel=number, channel_names=self.channel_names),
+        )
+
+
+def number_of(which: int | str, n: int, names: tuple[str, ...]) -> int:
+    """Return the number of the channel `which` of `n`; a name may be written in other case, a number as text."""
+    text = str(which).strip().casefold()
+    called = [name.strip().casefold() for name in names]
+    if called.count(text) == 1:
+        return called.index(text)
+    if text.isdecimal() and int(text) < n:
+        return int(text)
+    known = f" ({', '.join(names)})" if names else ""
+    raise ValueError(f"channel {which} was asked for, but the image has {n}, counted from 0{known}")

@@ -57,11 +57,14 @@ def paint(
         if free.sum() >= max(1.0, free_share * own.sum()):
             canvas[mask.region][free] = i + 1
             kept.append(i)
-    return renumbered(canvas, masks.take(kept), kept)
+    lookup, painted = renumbered(canvas, masks.take(kept), kept)
+    for line in canvas:  # at once, numpy would hold a copy and an index in 64 bits beside it
+        line[...] = lookup[line]
+    return canvas, painted
 
 
 def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> tuple[NDArray[np.int32], Masks]:
-    """Return the label image numbered 1... in reading order, and the objects as they lie in it.
+    """Return the numbers 1... in reading order by what was painted, and the objects as they lie in `canvas`.
 
     `numbers[i] + 1` is what object i of `masks` was painted with.
     """
@@ -71,12 +74,11 @@ def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> t
     ]
     painted = [mask.trimmed() for mask in painted]
     order = sorted(range(len(painted)), key=lambda i: (painted[i].start, painted[i].stop))
-    lookup = np.zeros(max(numbers, default=0) + 2, np.int32)
+    lookup = np.zeros(max(numbers, default=0) + 3, np.int32)  # its last entry, at TAKEN, stays 0
     lookup[np.array(numbers, np.int64)[order] + 1] = np.arange(1, len(order) + 1)
-    canvas = np.maximum(canvas, 0)
     ordered = masks.take(order)
     final = Masks(tuple(painted[i] for i in order), ordered.ids, ordered.scores, ordered.stability, ordered.tile_border)
-    return lookup[canvas], final
+    return lookup, final
 
 
 def largest_part(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:

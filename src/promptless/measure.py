@@ -43,7 +43,8 @@ def measure(labels: NDArray[np.integer], image: Image, masks: Masks) -> Columns:
         "mean_intensity",
     ]
     asked = [MODERN_NAMES.get(name, name) for name in names]
-    table = regionprops_table(labels, np.moveaxis(image.data, 0, -1), asked)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite pixels, of which the mean is no number
+        table = regionprops_table(labels, np.moveaxis(image.data, 0, -1), asked)
     columns = {named(column, image): values for column, values in table.items()}
     columns |= physical(columns, image)
     return columns | {

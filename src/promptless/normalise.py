@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 LOW, HIGH = 0.5, 99.8
 """Percentiles mapped to 0 and 1: robust to hot pixels, and still right where nuclei cover 1 % of the image."""
 
+ENDLESS = 1e300
+"""Numbers from here on are taken for infinite: their differences are."""
+
 
 def intensity_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
     """Return the values of `pixels` that become 0 and 1, taken over all channels together.
@@ -16,20 +19,20 @@ def intensity_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
     """
     values = pixels.reshape(-1)
     values = values[:: max(1, values.size // 1_000_000)]
-    values = values.astype(np.uint8) if values.dtype == bool else values
-    values = values[np.isfinite(values)]
-    if not values.size:
+    numbers = values.astype(np.float64)
+    numbers = numbers[np.abs(numbers) < ENDLESS]
+    if not numbers.size:
         return 0.0, 1.0
-    low, high = np.percentile(values, (LOW, HIGH))
+    low, high = np.percentile(numbers, (LOW, HIGH))
     if high <= low:
-        low, high = float(values.min()), float(values.max())
+        low, high = float(numbers.min()), float(numbers.max())
     return float(low), float(high)
 
 
 def scaled(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:
     """Return `pixels` as float32 in [0, 1], `low` and below being 0, `high` and above 1, what is not a number 0."""
     finite = np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=high, neginf=low)
-    return np.clip((finite - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
+    return np.clip((np.clip(finite, low, high) - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
 
 
 def normalise(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:

@@ -35,6 +35,11 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG}"))
 
 
+def fitting(n_axes: int) -> list[str]:
+    """Return the names of the models that ship and are for images of `n_axes` spatial axes."""
+    return [name for name in names() if len(ModelConfig.read(WEIGHTS / name / CONFIG).kind.axes) == n_axes]
+
+
 def find(name_or_folder: str | Path) -> Path:
     """Return the folder of a model given by name or by path."""
     folder = Path(name_or_folder)

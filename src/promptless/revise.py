@@ -54,18 +54,27 @@ def revise(
     or where there is none, prompts from a file are all decoded, and clicks are merged with automatic prompts.
     `also` and `overlay` are those of `Segmentation.save`; the kinds of output that there were are written again.
     """
+    folder = folder / job.below
     kept = Embeddings(folder / f"{job.name}_embedding")
     wanted = requested(model, options | {"also": sorted(also), "overlay": overlay})
     previous = None if overwrite else earlier(job, folder, revision, options)
     if previous is None and revision.prompts is not None:
-        previous = editing.blank(job.source, model, options)
+        previous = editing.blank(job.source, model, **options)
     if previous is None:
         previous = segment(job.source, model, embeddings=kept, progress=progress, **options)
     result = editing.edit(previous, revision.of(previous), model, embeddings=kept, progress=progress)
     result = replace(result, manifest={"requested": wanted} | result.manifest)
     before = previous.manifest.get("outputs", {}).keys() & set(outputs.ON_REQUEST)
     paths = result.save(folder, job.name, also=before | set(also), overlay=overlay)
-    return Outcome(job, "done", result.n_objects, message=summary(result), paths=paths)
+    return Outcome(job, "done", result.n_objects, result.image.origin, summary(result), paths)
+
+
+def as_before(name: str, record: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Return an argument of the result that is edited; raise where another one is asked for now."""
+    before, now = record["arguments"].get(name), options.get(name)
+    if now not in (None, before):
+        raise ValueError(f"the result was made with {name} {before}, not {now}; leave it out, or --overwrite")
+    return before
 
 
 def summary(result: Segmentation) -> str:
@@ -84,8 +93,7 @@ def earlier(job: Job, folder: Path, revision: Revision, options: dict[str, Any])
             continue
         record = saved.manifest(path)
         if record.get("input", {}).get("sha256") == sha256(job.source):
-            arguments = record["arguments"]
-            image = opened(job.source, arguments["channel"], arguments["mpp"])
+            image = opened(job.source, *(as_before(name, record, options) for name in ("page", "channel", "mpp")))
             return Segmentation.load(place, job.name, image)
         if place == folder:
             raise FileExistsError(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from promptless.cli.check import check
 from promptless.cli.edge import Exit
 from promptless.cli.evaluate import evaluate
 from promptless.cli.export import export
@@ -37,7 +38,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, prompts, evaluate, export, train):
+for command in (segment, prompts, check, evaluate, export, train):
     app.command()(command)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -25,6 +25,17 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+def channel_of(text: str) -> int | str:
+    """Return the channel that is meant by `text`: a number, counted from 0, or a name."""
+    if text.removeprefix("-").isdecimal() and int(text) < 0:
+        raise typer.BadParameter(f"{text} is no channel; they are counted from 0")
+    return int(text) if text.isdecimal() else text
+
+
+Channel = Annotated[
+    Any, typer.Option(parser=channel_of, metavar="NAME|N", help="Use this channel only; numbers count from 0.")
+]
+Page = Annotated[int | None, typer.Option(min=0, help="Use this plane of a file of several, counted from 0.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar, no summary.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more, and show tracebacks.")]
 

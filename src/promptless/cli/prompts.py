@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from promptless.cli.edge import Quiet, Verbose, bar, chatter, reporting, threads_from_environment, writable
+from promptless.cli.edge import (
+    Channel,
+    Page,
+    Quiet,
+    Verbose,
+    bar,
+    chatter,
+    reporting,
+    threads_from_environment,
+    writable,
+)
 
 
 def prompts(
@@ -17,7 +27,8 @@ def prompts(
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
     ] = "nuclei",
-    channel: Annotated[int | None, typer.Option(min=0, help="Use this channel only, counted from 0.")] = None,
+    channel: Channel = None,
+    page: Page = None,
     mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,
     tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are looked at at once.")] = 1024,
     halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
@@ -42,6 +53,7 @@ def prompts(
                 image,
                 loaded,
                 channel=channel,
+                page=page,
                 mpp=mpp,
                 tile=tile,
                 halo=halo,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from promptless.cli.edge import (
+    Channel,
     Exit,
+    Page,
     Quiet,
     Verbose,
     bar,
@@ -36,7 +38,9 @@ def segment(
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
     ] = "nuclei",
-    channel: Annotated[int | None, typer.Option(min=0, help="Use this channel only, counted from 0.")] = None,
+    channel: Channel = None,
+    page: Page = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,
     mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out objects scored below this.")] = None,
     tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are segmented at once.")] = 1024,
@@ -74,21 +78,22 @@ def segment(
     with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
         threads = threads or threads_from_environment()
         from promptless import batch
+        from promptless.io.readers.folders import others_in
         from promptless.registry import load
 
-        todo = batch.jobs(images)
+        todo = batch.jobs(images, recursive, output)
         if not todo:
-            fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP and TIFF files are read")
+            fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP, TIFF and NPY are read")
         loaded = load(model, threads=threads)
         writable(output)
-        options: dict[str, Any] = {"channel": channel, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
-        options |= {"also": more, "overlay": overlay, "overwrite": overwrite}
+        options: dict[str, Any] = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score}
+        options |= {"tile": tile, "halo": halo, "also": more, "overlay": overlay, "overwrite": overwrite}
         outcomes: list[Outcome] = []
         if prompts or point or negative:
             revision = asked(todo, prompts, point or [], negative or [])
             outcomes.append(revised(todo[0], loaded, output, revision, quiet, **options))
             typer.echo(as_line(outcomes[0]) if as_json else as_text(outcomes[0]))
-            finish(outcomes, quiet)
+            finish(outcomes, 0, quiet)
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
             work = batch.segment_all(todo, loaded, output, keep_embedding=keep_embedding, progress=advance, **options)
             for outcome in work:
@@ -96,7 +101,7 @@ def segment(
                 typer.echo(
                     as_line(outcome) if as_json else as_text(outcome), err=outcome.state == "failed" and not as_json
                 )
-    finish(outcomes, quiet)
+    finish(outcomes, others_in(images, recursive, output), quiet)
 
 
 def asked(todo: list[Job], prompts: Path | None, point: list[str], negative: list[str]) -> Revision:
@@ -144,15 +149,16 @@ def as_text(outcome: Outcome) -> str:
     paths = outcome.paths or {}
     if outcome.state == "skipped":
         return f"{source.name}: skipped, {paths['manifest']} is there (--overwrite does it again)"
+    chosen = f" in {outcome.origin}" if str(outcome.origin) else ""
     edited = f" ({outcome.message})" if outcome.message else ""
-    return f"{source.name}: {outcome.n_objects} objects{edited}, {paths['overlay']}"
+    return f"{source.name}: {outcome.n_objects} objects{chosen}{edited}, {paths['overlay']}"
 
 
 def as_line(outcome: Outcome) -> str:
     """Return an outcome as a line of JSON."""
     entry: dict[str, Any] = {"source": str(outcome.job.source), "name": outcome.job.name, "state": outcome.state}
     if outcome.state == "done":
-        entry["n_objects"] = outcome.n_objects
+        entry |= {"n_objects": outcome.n_objects, "page": outcome.origin.page, "channel": outcome.origin.channel}
     if outcome.state == "failed":
         entry["message"] = outcome.message
     else:
@@ -160,12 +166,13 @@ def as_line(outcome: Outcome) -> str:
     return json.dumps(entry)
 
 
-def finish(outcomes: list[Outcome], quiet: bool) -> NoReturn:
+def finish(outcomes: list[Outcome], others: int, quiet: bool) -> NoReturn:
     """Sum up a batch on stderr and leave with the code that says how it went."""
     states = [outcome.state for outcome in outcomes]
     done, skipped, failed = (states.count(state) for state in ("done", "skipped", "failed"))
-    if len(outcomes) > 1 and not quiet:
-        typer.echo(f"{done} segmented, {skipped} skipped, {failed} failed", err=True)
+    if (len(outcomes) > 1 or others) and not quiet:
+        passed = f"; {others} files that are no images passed over" if others else ""
+        typer.echo(f"{done} segmented, {skipped} skipped, {failed} failed{passed}", err=True)
     if not failed:
         raise typer.Exit(Exit.OK)
     raise typer.Exit(Exit.ERROR if failed == len(outcomes) else Exit.PARTIAL)

@@ -1,0 +1,94 @@
+"""What would happen to an image: looked at, and the middle of it segmented, before all of it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from promptless.image import Image, Origin, Shape
+from promptless.io.readers import memory
+from promptless.model import Model
+from promptless.pipeline import HALO, TILE, opened, segment_tile
+from promptless.record import Steps
+from promptless.tiles import Tile
+from promptless.view import View
+
+SAMPLE = 512
+"""Pixels per side, in the middle, whose segmentation is timed and whose objects are measured."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How an image would be segmented. Lengths are in pixels of the image; `None` is what is not known.
+
+    `seconds` and `memory_bytes` are estimates: the time of the middle of the image for as many pixels as
+    all tiles have, and the rule of `promptless.io.readers.memory`.
+    """
+
+    source: str
+    origin: Origin
+    channels: int
+    shape: Shape
+    dtype: str
+    spacing: tuple[float, ...] | None
+    unit: str
+    intensity_range: tuple[float, float]
+    zoom: float
+    object_px: float | None
+    model_object_px: tuple[float, ...]
+    tiles: int
+    seconds: float
+    memory_bytes: int
+
+
+def check(
+    path: Path,
+    model: Model,
+    *,
+    channel: int | str | None = None,
+    page: int | None = None,
+    mpp: float | None = None,
+    tile: int = TILE,
+    halo: int = HALO,
+) -> Report:
+    """Return how `path` would be segmented with these options (of `promptless.segment`); raise where it would not."""
+    image = opened(path, page, channel, mpp)
+    view = View.of(image, model)
+    cuts = view.tiles(tile, halo)
+    seconds, diameter = sample(view, model)
+    seen = sum(prod(cut.shape) for cut in cuts)
+    return Report(
+        str(path),
+        image.origin,
+        len(image.data),
+        image.shape,
+        str(image.data.dtype),
+        image.spacing,
+        image.unit,
+        (view.low, view.high),
+        view.zoom,
+        diameter,
+        tuple(px / view.zoom for px in model.config.kind.object_px),
+        len(cuts),
+        seconds * seen / prod(middle(image).shape),
+        memory.needed(0, len(image.data), image.shape, image.data.dtype),
+    )
+
+
+def sample(view: View, model: Model) -> tuple[float, float | None]:
+    """Return the seconds that the middle of an image takes, and the median diameter of its objects, None without."""
+    began = time.perf_counter()
+    masks, _ = segment_tile(view, middle(view.image), model, model.config.min_score, None, Steps())
+    areas = [mask.area for mask in masks]
+    diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if areas else None
+    return time.perf_counter() - began, diameter
+
+
+def middle(image: Image) -> Tile:
+    """Return the middle of an image as a tile without a halo."""
+    region = tuple(slice(max(0, (n - SAMPLE) // 2), min(n, (n + SAMPLE) // 2)) for n in image.shape)
+    return Tile(region, region)

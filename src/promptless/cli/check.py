@@ -1,0 +1,105 @@
+"""`promptless check`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptless.cli.edge import Channel, Exit, Page, Verbose, chatter, fail, reporting, threads_from_environment
+from promptless.errors import reason
+
+if TYPE_CHECKING:
+    from promptless.check import Report
+
+
+def check(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER")],
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
+    ] = "nuclei",
+    channel: Channel = None,
+    page: Page = None,
+    mpp: Annotated[float | None, typer.Option(min=0, help="Size of a pixel in micrometres.")] = None,
+    tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are segmented at once.")] = 1024,
+    halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per image.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what would be read and done for each image, and what time and memory it would take; write nothing."""
+    chatter(False, verbose)
+    with reporting(verbose, "interrupted"):
+        from promptless import check as story
+        from promptless.io.readers.folders import images_in
+        from promptless.registry import load
+
+        files = images_in(images, recursive)
+        if not files:
+            fail(f"there is no image in {', '.join(map(str, images))}")
+        loaded = load(model, threads=threads_from_environment())
+        options = {"channel": channel, "page": page, "mpp": mpp, "tile": tile, "halo": halo}
+        works = []
+        for path in files:
+            try:
+                report = story.check(path, loaded, **options)
+            except (ValueError, OSError, MemoryError) as error:
+                works.append(False)
+                refusal = {"source": str(path), "works": False, "message": reason(error)}
+                typer.echo(json.dumps(refusal) if as_json else f"{path.name}: would fail: {reason(error)}")
+                continue
+            works.append(True)
+            typer.echo(json.dumps({"works": True, **asdict(report)}) if as_json else "\n".join(in_words(report)))
+    if not all(works):
+        raise typer.Exit(Exit.PARTIAL if any(works) else Exit.ERROR)
+
+
+def in_words(report: Report) -> Iterator[str]:
+    """Yield what a report says, in lines for a person."""
+    y, x = report.shape
+    yield f"{Path(report.source).name}: would be segmented"
+    yield f"  file          {report.origin.axes}" + (f"; {report.origin} is read" if str(report.origin) else "")
+    yield f"  image         {y} x {x} pixels, {kind(report)}, {report.dtype}, {shown(report)}"
+    yield f"  pixel size    {pixel_size(report)}"
+    yield f"  objects       {objects(report)}"
+    yield f"  tiles         {report.tiles}"
+    yield f"  estimates     {duration(report.seconds)}, {report.memory_bytes / 2**30:.1f} GB of memory"
+
+
+def kind(report: Report) -> str:
+    """Return whether the image is grey or coloured."""
+    return "one channel" if report.channels == 1 else f"{report.channels} channels seen as colours"
+
+
+def shown(report: Report) -> str:
+    """Return the range of intensities."""
+    low, high = report.intensity_range
+    return "all alike" if low == high else f"{low:g} seen as black, {high:g} as white"
+
+
+def pixel_size(report: Report) -> str:
+    """Return the pixel size, and what follows from it."""
+    if report.spacing is not None:
+        size = " x ".join(f"{length:g}" for length in report.spacing)
+        return f"{size} {report.unit}; seen {report.zoom:g} times as large by the model"
+    seen = "; small objects, so it would be seen doubled" if report.zoom != 1 else ", so it would be seen as it is"
+    return f"not known (--mpp gives it){seen}"
+
+
+def objects(report: Report) -> str:
+    """Return how large objects are, and how large they should be."""
+    low, high = report.model_object_px
+    good = f"the model was trained on {low:.0f} to {high:.0f}"
+    if report.object_px is None:
+        return f"none in the middle of the image; {good} pixels across"
+    warning = "" if low <= report.object_px <= high else ": --mpp may be wrong, or another model needed"
+    return f"about {report.object_px:.0f} pixels across in the middle; {good}{warning}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"

@@ -1,0 +1,53 @@
+"""The image files that folders stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from promptless.io.readers.families import suffix_of
+
+OWN_OUTPUTS = ("_labels.tif", "_classes.tif", "_overlay.png")
+OWN_FOLDER = "_embedding"
+
+
+def images_in(paths: Iterable[Path], recursive: bool = False, output: Path | None = None) -> list[Path]:
+    """Return the image files meant by `paths`: files as they are, folders as the images in them, sorted.
+
+    With `recursive` also those in folders below. What promptless wrote is not read back: no file below
+    the folder `output`, and none that a manifest beside it vouches for.
+    """
+    found: list[Path] = []
+    for path in paths:
+        found += images(path, recursive, output) if path.is_dir() else [path]
+    return list({path.resolve(): path for path in found}.values())
+
+
+def others_in(paths: Iterable[Path], recursive: bool = False, output: Path | None = None) -> int:
+    """Return how many files in the folders among `paths` are no images."""
+    return sum(suffix_of(file) is None for path in paths if path.is_dir() for file in visible(path, recursive, output))
+
+
+def images(folder: Path, recursive: bool, output: Path | None) -> list[Path]:
+    """Return the images in a folder."""
+    return [path for path in visible(folder, recursive, output) if suffix_of(path) and not is_own(path)]
+
+
+def visible(folder: Path, recursive: bool, output: Path | None) -> Iterator[Path]:
+    """Yield the files in `folder`, sorted, and with `recursive` those below it; hidden ones and `output` are not."""
+    hidden = None if output is None or output.resolve() == folder.resolve() else output.resolve()
+    for at, below, names in os.walk(folder):
+        here = Path(at)
+        entered = [name for name in below if recursive and not name.startswith(".")]
+        below[:] = sorted(name for name in entered if (here / name).resolve() != hidden)
+        files = (here / name for name in sorted(names) if not name.startswith("."))
+        yield from (file for file in files if file.is_file())
+
+
+def is_own(path: Path) -> bool:
+    """Return whether promptless wrote this file: a manifest of that name lies beside it, or beside its folder."""
+    outputs = [path.with_name(path.name.removesuffix(end)) for end in OWN_OUTPUTS if path.name.endswith(end)]
+    if path.parent.name.endswith(OWN_FOLDER):
+        outputs.append(path.parent.with_name(path.parent.name.removesuffix(OWN_FOLDER)))
+    return any(output.with_name(f"{output.name}_manifest.json").exists() for output in outputs)

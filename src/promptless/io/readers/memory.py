@@ -1,0 +1,54 @@
+"""How much memory an image takes, told from its header, so that what cannot fit is refused before it is decoded."""
+
+from __future__ import annotations
+
+import os
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptless.errors import UnreadableImageError
+from promptless.image import Shape
+
+GIB = 2**30
+DEFAULT = 2 * GIB
+PER_BYTE = 40
+"""A file above 50 MB may take this many bytes per byte of its own."""
+FIXED = 700 * 2**20
+"""The libraries, a model and what the decoding of a tile takes."""
+PER_PIXEL = 9
+"""Beside its pixels: the label image, a copy of it to be written, objects and their prompts as crops."""
+VARIABLE = "PROMPTLESS_MAX_MEMORY"
+
+
+def needed(decoding: int, n_channels: int, plane: Shape, dtype: np.dtype[Any]) -> int:
+    """Return about how many bytes it takes to read and segment an image of `n_channels` by `plane` pixels.
+
+    `decoding` is what its decoder takes beside the pixels that it returns.
+    """
+    pixels = n_channels * prod(plane) * dtype.itemsize
+    return FIXED + pixels + max(decoding, PER_PIXEL * prod(plane))
+
+
+def allowed(path: Path) -> int:
+    """Return how many bytes the image in `path` may take."""
+    text = os.environ.get(VARIABLE)
+    if text is None:
+        return max(DEFAULT, PER_BYTE * path.stat().st_size)
+    try:
+        return int(float(text) * GIB)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{VARIABLE} is {text!r}; it must be a number, in GB") from error
+
+
+def check(path: Path, decoding: int, n_channels: int, plane: Shape, dtype: np.dtype[Any]) -> None:
+    """Refuse an image that would take more memory than it may."""
+    need, limit = needed(decoding, n_channels, plane, dtype), allowed(path)
+    if need > limit:
+        shape = " x ".join(map(str, (*plane, n_channels) if n_channels > 1 else plane))
+        raise UnreadableImageError(
+            f"has {shape} pixels of {dtype}, which take about {need / GIB:.1f} GB, above the {limit / GIB:.1f} GB "
+            f"allowed; cut it into smaller images, or set {VARIABLE} to more, in GB"
+        )

@@ -1,0 +1,58 @@
+"""The record of a run: what it was made with, and how long each step took."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+from promptless import __version__
+from promptless.model import Model
+from promptless.registry import model_hash
+from promptless.view import View
+
+
+@dataclass
+class Steps:
+    """Seconds spent in each step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the time that the block takes to `step`."""
+        began = time.perf_counter()
+        yield
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - began
+
+    def rounded(self) -> dict[str, float]:
+        """Return the seconds as they are written down."""
+        return {step: round(value, 4) for step, value in self.seconds.items()}
+
+
+def manifest(model: Model, view: View, arguments: dict[str, Any], steps: Steps) -> dict[str, Any]:
+    """Return the record of a run: what it was made with, and how long each step took."""
+    origin = view.image.origin
+    packages = ("numpy", "scipy", "scikit-image", "onnxruntime")
+    versions = {"promptless": __version__, "python": platform.python_version()}
+    return {
+        "versions": versions | {name: metadata.version(name) for name in packages},
+        "model": {"name": model.config.name, "version": model.config.version, "hash": model_hash(model.config)},
+        "arguments": arguments,
+        "image": {
+            "shape": list(view.image.data.shape),
+            "dtype": str(view.image.data.dtype),
+            "spacing": None if view.image.spacing is None else list(view.image.spacing),
+            "unit": view.image.unit,
+            **asdict(origin),
+            "channel_names": list(origin.channel_names),
+            "intensity_range": [view.low, view.high],
+            "zoom": view.zoom,
+        },
+        "tiles": len(view.tiles(arguments["tile"], arguments["halo"])),
+        "seconds": steps.rounded(),
+    }

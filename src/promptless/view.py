@@ -1,0 +1,134 @@
+"""How a model looks at an image: intensity range, zoom, tiles."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+
+from promptless.config import ProposalConfig
+from promptless.image import Image
+from promptless.model import ImageEmbedding, Model
+from promptless.normalise import intensity_range, normalise
+from promptless.propose import propose
+from promptless.registry import model_hash
+from promptless.resample import resample
+from promptless.result import Segmentation
+from promptless.tiles import Tile, round_up, tiles
+
+GLANCE, FEW = 256, 5
+"""Pixels per side from which the size of objects is judged, and how many of them it takes."""
+ZOOMS = (0.1, 8.0)
+"""How far an image's pixel size may be from the model's before it is doubted."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class View:
+    """An image as a model looks at it: its intensity range, its zoom, and the grid that tiles begin on."""
+
+    image: Image
+    low: float
+    high: float
+    zoom: float = 1.0  # model pixels per image pixel
+    align: int = 1  # image pixels
+    seen: ImageEmbedding | None = None  # of the whole image, where a glance took it all in
+
+    def in_image(self, pixels: int) -> tuple[int, ...]:
+        """Return a length in model pixels as whole pixels of the image, once per axis."""
+        return each(self.image, round(pixels / self.zoom) or min(pixels, 1))
+
+    def tiles(self, tile: int, halo: int) -> list[Tile]:
+        """Return the tiles of the image; `tile` and `halo` are model pixels."""
+        return list(tiles(self.image.shape, self.in_image(tile), self.in_image(halo), self.align))
+
+    def key(self, model: Model) -> str:
+        """Return what stands for the image, the model and how it looks at it."""
+        return f"{model_hash(model.config)} {self.pixels} {self.image.data.shape} {self.low} {self.high} {self.zoom}"
+
+    @cached_property
+    def pixels(self) -> str:
+        """A hash of the image's pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self.image.data).data).hexdigest()
+
+    @classmethod
+    def recorded(cls, segmentation: Segmentation, model: Model) -> View:
+        """Return how `model` looked at an image when it was segmented, as the manifest says."""
+        record = segmentation.manifest
+        if record["model"]["hash"] != model_hash(model.config):
+            raise ValueError(
+                f"the result was made by {record['model']['name']} {record['model']['version']}, whose files are not "
+                f"those of {model.config.name} {model.config.version}; edit with that model, or segment again"
+            )
+        low, high = record["image"]["intensity_range"]
+        zoom = record["image"]["zoom"]
+        return cls(segmentation.image, low, high, zoom, model.config.align if zoom == 1 else 1)
+
+    @classmethod
+    def of(cls, image: Image, model: Model) -> View:
+        """Return how `model` looks at `image`, refusing what it was not made for."""
+        kind = model.config.kind
+        if len(image.shape) != len(kind.axes):
+            raise ValueError(
+                f"the model {model.config.name!r} is for {len(kind.axes)} axes ({kind.axes}), "
+                f"but the image has {len(image.shape)}: {image.shape}"
+            )
+        if len(image.data) not in (1, 3):
+            raise ValueError(
+                f"the image has {len(image.data)} channels; choose one with channel (from 0 to {len(image.data) - 1})"
+            )
+        view = cls(image, *intensity_range(image.data), 1.0, model.config.align)
+        if image.spacing is None:
+            return glanced_at(view, model)
+        zoom = float(np.mean(image.spacing)) / kind.pixel_size
+        if not ZOOMS[0] <= zoom <= ZOOMS[1]:
+            raise ValueError(
+                f"a pixel of {zoom * kind.pixel_size:g} {image.unit} is {zoom:g} times the {kind.pixel_size:g} um that "
+                f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
+            )
+        return view if zoom == 1 else replace(view, zoom=zoom, align=1)
+
+
+def glanced_at(view: View, model: Model) -> View:
+    """Return the view, doubled where the objects in the middle of the image are too small to outline them well."""
+    limit = model.config.kind.small_px
+    if not limit:
+        return view
+    middle = tuple(slice(max(0, (n - GLANCE) // 2), min(n, (n + GLANCE) // 2)) for n in view.image.shape)
+    embedding = encode(view, Tile(middle, middle), model)
+    if seem_small(embedding, model.config.proposals, limit):
+        return replace(view, zoom=2.0, align=1)
+    return replace(view, seen=embedding) if middle == whole(view.image) else view
+
+
+def seem_small(embedding: ImageEmbedding, config: ProposalConfig, limit: float) -> bool:
+    """Return whether the median diameter of what is proposed lies below `limit` pixels."""
+    areas = [prompt.coarse.area for prompt in propose(embedding.maps, config).items if prompt.coarse is not None]
+    return len(areas) >= FEW and 2 * np.sqrt(np.median(areas) / np.pi) < limit
+
+
+def whole(image: Image) -> tuple[slice, ...]:
+    """Return the region that is the whole image."""
+    return tuple(slice(0, n) for n in image.shape)
+
+
+def encode(view: View, tile: Tile, model: Model) -> ImageEmbedding:
+    """Return the embedding of a tile at the model's pixel size; what padding added to the maps is cut off."""
+    if view.seen is not None and tile.outer == whole(view.image):
+        return view.seen
+    pixels = normalise(view.image.data[:, *tile.outer], view.low, view.high)
+    size = tuple(max(1, round(n * view.zoom)) for n in tile.shape)
+    if view.zoom != 1:
+        pixels = resample(pixels, size, (0.0,) * len(size), (1 / view.zoom,) * len(size))
+    padding = [(0, round_up(n, model.config.pad) - n) for n in size]
+    embedding = model.encode(np.pad(pixels, [(0, 0), *padding], mode="symmetric"))
+    return embedding._replace(maps=embedding.maps[:, *(slice(n) for n in size)])
+
+
+def each(image: Image, value: T) -> tuple[T, ...]:
+    """Return `value` once per spatial axis."""
+    return (value,) * len(image.shape)
