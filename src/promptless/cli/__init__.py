@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from promptless.cli.data import data
 from promptless.cli.edge import Exit
 from promptless.cli.evaluate import evaluate
 from promptless.cli.export import export
@@ -39,6 +40,7 @@ def root(
 
 for command in (segment, prompts, evaluate, export, train):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def main() -> None:
