@@ -55,10 +55,11 @@ def test_the_test_images_are_known_by_their_folder_and_cases_by_the_patient(fold
     assert patient("other") == "other"
 
 
-def test_the_pixel_size_is_read_where_it_is_said(folder):
+@pytest.mark.parametrize(("said", "mpp"), [("0.252", 0.252), ("0", 0.25), ("", 0.25)])
+def test_the_pixel_size_is_read_where_it_is_said(folder, said, mpp):
     name = "TCGA-18-5592-01Z-00-DX1"
-    (folder / "Annotations" / f"{name}.xml").write_text(aperio(CORNERS, 'MicronsPerPixel="0.252"'))
-    assert read(folder).load(name).mpp == 0.252
+    (folder / "Annotations" / f"{name}.xml").write_text(aperio(CORNERS, f'MicronsPerPixel="{said}"'))
+    assert read(folder).load(name).mpp == mpp
 
 
 def test_empty_and_negative_regions_are_no_nuclei(folder):

@@ -45,7 +45,7 @@ def load(images: dict[str, Path], outlines: dict[str, Path], name: str) -> Sampl
     pixels = readers.read(images[name]).data
     root = parsed(outlines[name])
     found, _ = laid(nuclei(root, pixels.shape[1:]), pixels.shape[1:])
-    mpp = float(root.get("MicronsPerPixel") or MPP)
+    mpp = float(root.get("MicronsPerPixel") or 0) or MPP
     return Sample(name, "HE", pixels, found, mpp)
 
 
