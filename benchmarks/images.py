@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from promptless.data import prepared
 from promptless.data.sample import Sample
-from promptless.data.sources import dsb2018
 from promptless.image import Image
 from promptless.model import ImageEmbedding, Model
 from promptless.tiles import Tile
@@ -25,7 +25,7 @@ def samples(split: str) -> list[Sample]:
     root = os.environ.get("PROMPTLESS_DATA")
     if not root:
         raise SystemExit("set PROMPTLESS_DATA to the folder that holds dsb2018/")
-    return list(dsb2018.read(Path(root) / "dsb2018", json.loads(SPLITS.read_text())[split]))
+    return list(prepared.read(Path(root) / "dsb2018", json.loads(SPLITS.read_text())[split]))
 
 
 def embedded(image: Image, model: Model) -> tuple[View, ImageEmbedding]:

@@ -19,3 +19,13 @@ def test_an_image_without_objects_has_a_diameter_all_the_same():
     labels = np.zeros((9, 9), np.int32)
     sample = Sample("a", "grey", labels[None], labels)
     assert (sample.n_objects, sample.diameter) == (0, 20)
+
+
+def test_an_image_and_its_labels_are_of_one_size():
+    with pytest.raises(ValueError, match="a: the image has 4 x 5 pixels but its labels have 5 x 4"):
+        Sample("a", "grey", np.zeros((1, 4, 5)), np.zeros((5, 4), np.int32))
+
+
+def test_two_channels_are_refused():
+    with pytest.raises(ValueError, match="a: the image has 2 channels"):
+        Sample("a", "grey", np.zeros((2, 4, 5)), np.zeros((4, 5), np.int32))

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -11,72 +7,91 @@ from PIL import Image as PillowImage
 from made_up import discs, picture
 from promptless.data.sources.dsb2018 import read
 
-SPLIT = Path(__file__).parent.parent / "recipes" / "splits" / "dsb2018.json"
+LABELS = discs((30, 40), [(10, 10, 6), (18, 28, 8)])
 
 
-@pytest.fixture(scope="module")
-def data():
-    root = os.environ.get("PROMPTLESS_DATA")
-    if not root:
-        pytest.skip("PROMPTLESS_DATA is not set; it names the folder that holds dsb2018/")
-    return Path(root) / "dsb2018"
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PillowImage.fromarray(pixels).save(path)
+
+
+def add_image(folder, name, labels=LABELS):
+    grey = picture(labels)
+    opaque = np.full_like(grey, 255)
+    save(folder / name / "images" / f"{name}.png", np.stack([grey, grey, grey, opaque], axis=-1))
+
+
+def runs(mask):
+    """Return every pixel as a run of its own, in Kaggle's order."""
+    return " ".join(f"{i + 1} 1" for i in np.flatnonzero(mask.T.ravel()))
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A folder in the data set's form, with one grey and one stained image."""
-    (tmp_path / "images").mkdir()
-    (tmp_path / "masks").mkdir()
-    labels = discs((30, 40), [(10, 10, 6), (18, 28, 8)])
-    grey = picture(labels)
-    colours = {"grey": np.stack([grey] * 3, axis=-1), "stained": np.stack([grey, grey // 2, 255 - grey], axis=-1)}
-    for name, pixels in colours.items():
-        PillowImage.fromarray(pixels).save(tmp_path / "images" / f"{name}.png")
-        PillowImage.fromarray(labels.astype(np.uint16)).save(tmp_path / "masks" / f"{name}.png")
-    index = [{"id": "grey", "category": "fluorescence_grey"}, {"id": "stained", "category": "HE_purple_on_white"}]
-    (tmp_path / "index.json").write_text(json.dumps(index))
+def kaggle(tmp_path):
+    """One image with mask files, and one whose masks a solution file has."""
+    add_image(tmp_path / "stage1_train", "a")
+    for number in (1, 2):
+        mask = ((number == LABELS) * 255).astype(np.uint8)
+        save(tmp_path / "stage1_train" / "a" / "masks" / f"{number}.png", mask)
+    add_image(tmp_path / "stage1_test", "b")
+    rows = [f"b,{runs(number == LABELS)},30,40,Public" for number in (1, 2)]
+    (tmp_path / "stage1_solution.csv").write_text("\n".join(["ImageId,EncodedPixels,Height,Width,Usage", *rows]))
     return tmp_path
 
 
-def test_samples_come_in_the_order_asked_for(folder):
-    stained, grey = read(folder, ["stained", "grey"])
-    assert (stained.id, stained.category, stained.pixels.shape) == ("stained", "HE_purple_on_white", (3, 30, 40))
-    assert (grey.id, grey.category, grey.pixels.shape) == ("grey", "fluorescence_grey", (1, 30, 40))
-    assert np.array_equal(grey.labels > 0, grey.pixels[0] > 100)
-    assert grey.labels.dtype == np.int32
-    assert grey.n_objects == 2
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_mask_files_and_run_lengths_say_the_same(kaggle, name):
+    source = read(kaggle)
+    assert source.ids == ("a", "b")
+    sample = source.load(name)
+    assert np.array_equal(sample.labels, LABELS)
+    assert (sample.category, sample.pixels.shape) == ("fluorescence_grey", (1, 30, 40))
 
 
-def test_a_folder_without_an_index_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"index\.json is missing"):
-        list(read(tmp_path, ["a"]))
+def test_images_of_the_test_stage_are_test(kaggle):
+    assert read(kaggle).official == {"b": "test"}
 
 
-def test_transparency_is_dropped(folder, rng):
-    rgba = rng.integers(0, 255, (30, 40, 4), np.uint8)
-    PillowImage.fromarray(rgba).save(folder / "images" / "stained.png")
-    (stained,) = read(folder, ["stained"])
-    assert np.array_equal(stained.pixels, np.moveaxis(rgba[..., :3], -1, 0))
+def test_images_without_masks_and_masks_without_images_are_named(kaggle):
+    add_image(kaggle / "stage1_train", "c")
+    save(kaggle / "stage1_train" / "d" / "masks" / "1.png", np.zeros((3, 3), np.uint8))
+    source = read(kaggle)
+    assert source.unpaired == ("c has no masks", "d has no image")
+    assert source.ids == ("a", "b")
 
 
-def test_split_ids_are_disjoint():
-    parts = [ids for ids in json.loads(SPLIT.read_text()).values() if isinstance(ids, list)]
-    everything = [name for ids in parts for name in ids]
-    assert [len(ids) for ids in parts] == [531, 66, 67]
-    assert len(set(everything)) == len(everything)
+def test_a_pixel_of_two_nuclei_belongs_to_the_first(kaggle):
+    save(kaggle / "stage1_train" / "a" / "masks" / "3.png", np.full((30, 40), 255, np.uint8))
+    labels = read(kaggle).load("a").labels
+    assert np.array_equal(labels, np.where(LABELS, LABELS, 3))
 
 
-def test_the_splits_cover_the_data_set(data):
-    index = {entry["id"] for entry in json.loads((data / "index.json").read_text())}
-    assert {name for ids in json.loads(SPLIT.read_text()).values() for name in ids} == index
+def test_a_mask_of_another_size_is_refused(kaggle):
+    save(kaggle / "stage1_train" / "a" / "masks" / "3.png", np.zeros((30, 41), np.uint8))
+    with pytest.raises(ValueError, match=r"3\.png is \(30, 41\) but its image is \(30, 40\)"):
+        read(kaggle).load("a")
 
 
-def test_real_samples_have_as_many_nuclei_as_the_index_says(data):
-    entries = {entry["id"]: entry for entry in json.loads((data / "index.json").read_text())}
-    ids = json.loads(SPLIT.read_text())["dev"][:8]
-    for sample in read(data, ids):
-        entry = entries[sample.id]
-        assert sample.labels.shape == sample.pixels.shape[1:] == (entry["height"], entry["width"])
-        assert sample.n_objects == entry["nuclei"]
-        assert sample.category == entry["category"]
-        assert len(sample.pixels) in (1, 3)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("1 2 3", "no pairs"), ("0 4", "beyond the 30 x 40"), ("1 x", "no pairs"), ("1199 3", "beyond")],
+)
+def test_runs_that_make_no_sense_are_refused(kaggle, text, message):
+    (kaggle / "stage1_solution.csv").write_text(f"ImageId,EncodedPixels\nb,{text}\n")
+    with pytest.raises(ValueError, match=message):
+        read(kaggle).load("b")
+
+
+@pytest.mark.parametrize(
+    ("background", "nucleus", "category"),
+    [
+        ((240, 230, 245), (90, 60, 150), "HE_purple_on_white"),
+        ((190, 120, 190), (90, 60, 150), "HE_purple_on_purple"),
+        ((220, 220, 220), (90, 90, 90), "brightfield_grey"),
+        ((10, 10, 10), (90, 90, 90), "fluorescence_grey"),
+    ],
+)
+def test_the_background_tells_the_category(kaggle, background, nucleus, category):
+    colours = np.where(LABELS[..., None] > 0, nucleus, background).astype(np.uint8)
+    save(kaggle / "stage1_train" / "a" / "images" / "a.png", colours)
+    assert read(kaggle).load("a").category == category

@@ -3,10 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from promptless.io.atomic import alone, replacing
+from promptless.io.atomic import alone, replacing, replacing_folder
 
 
 def test_the_file_appears_when_the_block_succeeds(tmp_path):
@@ -64,3 +65,40 @@ def test_a_killed_process_lets_go(tmp_path):
         other.kill()
         with alone(tmp_path):
             pass
+
+
+def folders(path):
+    return {str(p.relative_to(path)) for p in path.rglob("*")}
+
+
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    with replacing_folder(tmp_path / "a") as made:
+        (made / "new").touch()
+        assert (tmp_path / "a" / "old").exists()
+    assert folders(tmp_path) == {"a", "a/new"}
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("when", ["in the block", "at the end"])
+def test_a_failure_leaves_the_old_folder_and_no_other(tmp_path, monkeypatch, error, when):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    rename = Path.rename
+
+    def failing(path, target):
+        if path.name == "made":
+            raise error
+        return rename(path, target)
+
+    def fail():
+        with replacing_folder(tmp_path / "a") as made:
+            (made / "half").touch()
+            if when == "in the block":
+                raise error
+            monkeypatch.setattr(Path, "rename", failing)
+
+    with pytest.raises(error):
+        fail()
+    assert folders(tmp_path) == {"a", "a/old"}

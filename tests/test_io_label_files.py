@@ -81,16 +81,32 @@ def test_what_is_no_label_image_is_refused(name, content, message, tmp_path):
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "a.png").write_text("no")
-    (tmp_path / "a.jpg").write_text("no")
+    (tmp_path / "a.gif").write_text("no")
     (tmp_path / "a.npy").write_text("no")
     for name, message in (
         ("a.png", "a.png is not a PNG file"),
-        ("a.jpg", "no suffix of a label image"),
+        ("a.gif", "no suffix of a label image"),
         ("a.npy", "a.npy cannot be read"),
         ("b.tif", "b.tif does not exist"),
     ):
         with pytest.raises(UnreadableLabelsError, match=message):
             read(tmp_path / name)
+
+
+def test_bmp_is_read(labels, tmp_path):
+    PillowImage.fromarray((labels % 200).astype(np.uint8)).save(tmp_path / "a.bmp")
+    assert np.array_equal(read(tmp_path / "a.bmp").labels[:], labels % 200)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.png", "a.tif"])
+def test_what_changes_values_is_no_label_image(labels, name, tmp_path):
+    pixels = (labels % 200).astype(np.uint8)
+    if name == "a.tif":
+        tifffile.imwrite(tmp_path / name, pixels, compression="jpeg")
+    else:
+        PillowImage.fromarray(pixels).save(tmp_path / name, format="WEBP" if name == "a.webp" else "JPEG")
+    with pytest.raises(UnreadableLabelsError, match="changes values where it compresses"):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])

@@ -117,6 +117,12 @@ def test_a_recipe_that_makes_no_sense_is_refused_with_the_place(recipe, old, new
         read(recipe)
 
 
+def test_a_recipe_may_name_the_folder_of_its_data(recipe, tmp_path):
+    text = recipe.read_text()
+    recipe.write_text(text.replace('source = "dsb2018"', 'source = "folder"\ndata = "mine"', 1))
+    assert read(recipe).data == tmp_path / "data" / "mine"
+
+
 def test_the_command_line_trains_and_prints_the_model_folder(recipe, tmp_path):
     answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "-q"])
     assert (answer.exit_code, answer.stdout) == (0, f"{tmp_path / 'run' / 'model'}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,6 +62,21 @@ def paint(
     for line in canvas:  # at once, numpy would hold a copy and an index in 64 bits beside it
         line[...] = lookup[line]
     return canvas, painted
+
+
+def laid(masks: Iterable[Mask], shape: Shape) -> tuple[NDArray[np.int32], list[int]]:
+    """Return the label image of `masks` in an image of `shape`, and which of them are in it: label i + 1 is the i-th.
+
+    They are laid down in their order, each on the pixels that those before have left free, whole or in parts.
+    """
+    canvas, kept = np.zeros(shape, np.int32), []
+    for position, mask in enumerate(masks):
+        inside = mask.clipped(shape)
+        free = inside.pixels & (canvas[inside.region] == 0)
+        if free.any():
+            kept.append(position)
+            canvas[inside.region][free] = len(kept)
+    return canvas, kept
 
 
 def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> tuple[NDArray[np.int32], Masks]:

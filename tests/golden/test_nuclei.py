@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from promptless.data.sources.dsb2018 import read
+from promptless.data.prepared import read
 from promptless.image import Image
 from promptless.metrics.pixels import dice
 from promptless.pipeline import segment

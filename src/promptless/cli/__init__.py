@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from promptless.cli.check import check
+from promptless.cli.data import data
 from promptless.cli.edge import Exit
 from promptless.cli.evaluate import evaluate
 from promptless.cli.export import export
@@ -40,6 +41,7 @@ def root(
 
 for command in (segment, prompts, check, evaluate, export, train):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def main() -> None:

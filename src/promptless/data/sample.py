@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,12 +19,22 @@ class Sample:
 
     `pixels` is (channel, *spatial), one or three channels, any dtype; `labels` is (*spatial), 0 background.
     `category` is the kind of microscopy or stain, by which sampling is weighted and figures are split.
+    `mpp` is the size of a pixel in micrometres, `classes` the class of each object by label, where they are known.
     """
 
     id: str
     category: str
     pixels: NDArray[np.generic]
     labels: NDArray[np.int32]
+    mpp: float | None = None
+    classes: Mapping[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        image, labels = (" x ".join(map(str, shape)) for shape in (self.pixels.shape[1:], self.labels.shape))
+        if image != labels:
+            raise ValueError(f"{self.id}: the image has {image} pixels but its labels have {labels}; they must agree")
+        if len(self.pixels) not in (1, 3):
+            raise ValueError(f"{self.id}: the image has {len(self.pixels)} channels; save it with one, or with three")
 
     @cached_property
     def n_objects(self) -> int:

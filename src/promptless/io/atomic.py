@@ -24,6 +24,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes the place of `path` and all in it when the block succeeds."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as aside:
+        made, before = Path(aside) / "made", Path(aside) / "before"
+        made.mkdir()
+        yield made
+        if path.exists():
+            path.rename(before)
+        try:
+            made.rename(path)
+        except BaseException:
+            if before.exists():
+                before.rename(path)
+            raise
+
+
+@contextmanager
 def staging(folder: Path, name: str) -> Iterator[Path]:
     """Yield an empty folder in `folder` for files that will be moved there; it is gone when the block ends.
 

@@ -38,6 +38,8 @@ def read(path: Path) -> LabelImage:
     """Open a label image; its integer type is kept."""
     if not path.is_file():
         raise UnreadableLabelsError(f"{path} does not exist")
+    if suffix(path) in LOSSY:
+        raise UnreadableLabelsError(lossy(path))
     reader = READERS.get(suffix(path))
     if reader is None:
         raise UnreadableLabelsError(f"{path} has no suffix of a label image; these are read: {', '.join(READERS)}")
@@ -74,11 +76,21 @@ def suffix(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
-def read_png(path: Path) -> LabelImage:
-    """Read a PNG of one channel, or of palette indices."""
+def lossy(path: Path) -> str:
+    """Return why a lossy picture holds no labels."""
+    return (
+        f"{path} is a JPEG or WebP, which changes values where it compresses: its labels are no longer what they were. "
+        "Save the labels themselves, as TIFF or 16-bit PNG"
+    )
+
+
+def read_picture(path: Path) -> LabelImage:
+    """Read a PNG or BMP of one channel, or of palette indices."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
         with PillowImage.open(path) as picture:
+            if picture.format in ("JPEG", "MPO", "WEBP"):
+                raise UnreadableLabelsError(lossy(path))
             pixels = np.asarray(picture)
     if pixels.ndim != 2:
         raise UnreadableLabelsError(colourful(path, pixels.shape[-1]))
@@ -105,6 +117,8 @@ def read_tiff(path: Path) -> LabelImage:
         channels = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis in "SC" and n > 1]
         if channels:
             raise UnreadableLabelsError(colourful(path, channels[0]))
+        if series.keyframe.compression in (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG):
+            raise UnreadableLabelsError(lossy(path))
         keep = [n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"]
         if len(series.pages) > 1 or len(keep) != 2:
             return LabelImage(series.asarray().reshape(keep))
@@ -158,8 +172,10 @@ def read_nifti(path: Path) -> LabelImage:
 
 
 READERS: dict[str, Callable[[Path], LabelImage]] = {
-    ".png": read_png,
+    **dict.fromkeys((".png", ".bmp"), read_picture),
     **dict.fromkeys((".tif", ".tiff"), read_tiff),
     ".npy": read_npy,
     **dict.fromkeys((".nii", ".nii.gz"), read_nifti),
 }
+LOSSY = (".jpg", ".jpeg", ".webp")
+"""Suffixes of pictures that do not keep the values they were given."""

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig, from_dict
-from promptless.data.sources import dsb2018
+from promptless.data import prepared
+from promptless.data.sources import SOURCES
 from promptless.export import export
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
@@ -25,7 +26,6 @@ from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.loop import Schedule, Task, fit
 
-SOURCES = {"dsb2018": dsb2018.read}
 Progress = Callable[[float, str], None]
 
 
@@ -67,7 +67,7 @@ class Recipe:
 
 
 def read(path: Path) -> Recipe:
-    """Read a recipe file; its `split` is a path beside it, its data lie under $PROMPTLESS_DATA."""
+    """Read a recipe file; its `split` is a path beside it, its `data` a prepared folder in $PROMPTLESS_DATA."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe {path}")
     try:
@@ -82,7 +82,7 @@ def read(path: Path) -> Recipe:
     where = str(path)
     return Recipe(
         content["source"],
-        data_folder(content["source"]),
+        data_folder(content.get("data", content["source"])),
         json.loads((path.parent / content["split"]).read_text()),
         content["seed"],
         content["sampling"],
@@ -124,7 +124,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progr
     checkpoint, and one that is complete is not done again.
     """
     torch.manual_seed(recipe.seed)
-    samples = list(SOURCES[recipe.source](recipe.data, recipe.ids["train"]))
+    samples = list(prepared.read(recipe.data, recipe.ids["train"]))
     network = begun(recipe)
     total = sum(phase.schedule.steps for phase in recipe.phases.values())
     before = 0

@@ -1,0 +1,98 @@
+"""`promptless data`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptless.cli.edge import Quiet, Verbose, bar, chatter, one_of, reporting, writable
+
+if TYPE_CHECKING:
+    from promptless.data.preparation import Preparation
+
+data = typer.Typer(help="Bring labelled images into the form that training reads.", no_args_is_help=True)
+
+
+@data.callback()
+def group() -> None:
+    """Bring labelled images into the form that training reads."""
+
+
+@data.command()
+def prepare(
+    kind: Annotated[str, typer.Argument(help="What it is.", metavar="dsb2018|monuseg|pannuke|glas|folder")],
+    source: Annotated[Path, typer.Argument(help="Folder that the data set was unpacked into.", metavar="SOURCE")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.", metavar="FOLDER")],
+    mpp: Annotated[
+        float | None, typer.Option(help="folder: size of a pixel in micrometres, where files do not say.")
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="folder: kind of microscopy, as recipes weigh it.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="folder: names of the classes 1, 2, ...", metavar="NAME,...")
+    ] = None,
+    skip_unpaired: Annotated[
+        bool, typer.Option("--skip-unpaired", help="Leave out images without masks and masks without images.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a prepared folder; its split is kept.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write images, label images, index and split of a data set into a folder, all or nothing."""
+    from promptless.data.sources import SOURCES
+
+    one_of(kind, SOURCES, "KIND")
+    given = {"mpp": mpp, "category": category, "classes": None if classes is None else named(classes)}
+    options = {name: value for name, value in given.items() if value is not None}
+    if options and kind != "folder":
+        raise typer.BadParameter(f"{kind} knows it; it is for the kind folder", param_hint=f"--{next(iter(options))}")
+    if mpp is not None and not 0 < mpp < float("inf"):
+        raise typer.BadParameter(f"{mpp} is no size; it must be above 0", param_hint="--mpp")
+    chatter(quiet, verbose)
+    with reporting(verbose, "interrupted; nothing was written"):
+        from promptless.data import preparation
+
+        apart(source, output)
+        writable(output.parent)
+        found = SOURCES[kind](source, **options)
+        with bar(len(found.ids), shown=not quiet and sys.stderr.isatty()) as advance:
+            made = preparation.prepare(
+                found, output, overwrite=overwrite, skip_unpaired=skip_unpaired, progress=advance
+            )
+    tell(made, output, quiet)
+
+
+def named(text: str) -> list[str]:
+    """Return the names between commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise typer.BadParameter(f"{text!r} has a name twice, or an empty one", param_hint="--classes")
+    return names
+
+
+def apart(source: Path, output: Path) -> None:
+    """Refuse to write into what is read, or around it."""
+    read, written = source.resolve(), output.resolve()
+    if read == written or written in read.parents:
+        raise FileExistsError(f"{output} would replace what is read; choose another folder with -o")
+
+
+def tell(made: Preparation, output: Path, quiet: bool) -> None:
+    """Print what there is now, and on stderr what was left out or is missing."""
+    if not quiet:
+        from promptless.data.preparation import few
+
+        if made.left_out:
+            typer.echo(f"left out: {few(made.left_out)} ({len(made.left_out)} in all)", err=True)
+        empty = [part for part, names in made.parts.items() if not names]
+        if empty:
+            typer.echo(
+                f"no image is for {' or '.join(empty)}; split.json may be edited, --overwrite keeps it", err=True
+            )
+    n = sum(map(len, made.parts.values()))
+    parts = ", ".join(f"{part} {len(names)}" for part, names in made.parts.items())
+    typer.echo(f"{output}: {n} image{'s' if n != 1 else ''}, {parts}")

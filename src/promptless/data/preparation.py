@@ -1,0 +1,82 @@
+"""From a data set as it was published to a folder that training reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptless.data import prepared
+from promptless.data.sample import Sample
+from promptless.data.source import Source
+from promptless.data.splits import split
+from promptless.io.atomic import replacing_folder
+
+NAMED = 3
+"""So many files without a partner are named in a message."""
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What was prepared: the IDs of each part, and what was left out."""
+
+    parts: dict[str, list[str]]
+    left_out: tuple[str, ...]
+
+
+def prepare(
+    source: Source,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    skip_unpaired: bool = False,
+    progress: Progress = lambda done, name: None,
+) -> Preparation:
+    """Write `source` into `folder`, all or nothing; a split that is there already is kept."""
+    if source.unpaired and not skip_unpaired:
+        raise ValueError(f"{few(source.unpaired)}; --skip-unpaired leaves them out")
+    if not source.ids:
+        raise ValueError(f"there are no images with masks for the set {source.facts.name}; is it the right folder?")
+    folder = folder.resolve()
+    replaceable(folder, overwrite)
+    parts = split(source.ids, source.case, source.official, kept(folder / prepared.SPLIT))
+    with replacing_folder(folder) as aside:
+        prepared.write(aside, source.facts, parts, loaded(source, progress))
+    return Preparation(parts, source.unpaired)
+
+
+def loaded(source: Source, progress: Progress) -> Iterator[Sample]:
+    """Yield the samples of a source one by one."""
+    for done, name in enumerate(source.ids):
+        progress(done, name)
+        yield source.load(name)
+    progress(len(source.ids), "")
+
+
+def few(unpaired: tuple[str, ...]) -> str:
+    """Return the first files without a partner, and how many more there are."""
+    more = f", and {len(unpaired) - NAMED} more" if len(unpaired) > NAMED else ""
+    return ", ".join(unpaired[:NAMED]) + more
+
+
+def replaceable(folder: Path, overwrite: bool) -> None:
+    """Refuse to replace anything but an empty folder, or a prepared one where that was asked for."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a folder with -o")
+    there = {path.name for path in folder.iterdir()}
+    if there and (there - prepared.CONTENT or prepared.INDEX not in there):
+        raise FileExistsError(f"{folder} holds other things than a prepared data set; choose another folder")
+    if there and not overwrite:
+        raise FileExistsError(f"{folder} is there; --overwrite prepares it anew and keeps its {prepared.SPLIT}")
+
+
+def kept(path: Path) -> dict[str, str]:
+    """Return the part of each ID in a split that was made before, nothing where there is none."""
+    if not path.is_file():
+        return {}
+    content: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    return {name: part for part, names in content.items() for name in names}
