@@ -99,7 +99,7 @@ def test_merged_equals_unmerged_and_differs_from_the_base(backbone, image):
     with torch.inference_mode():
         unmerged, base = model.base_model.model.encode(image), backbone.encode(image)
         learned = float((unmerged - base).abs().max())
-        assert learned > 0.1 * float(base.std())
+        assert learned > 0.02 * float(base.std())
         assert float((merged.encode(image) - unmerged).abs().max()) < 1e-3 * learned
     assert hashes(model) == before
     assert file_state(merged).keys() == file_state(backbone).keys()
