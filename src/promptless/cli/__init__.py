@@ -9,6 +9,7 @@ import typer
 from promptless.cli.edge import Exit
 from promptless.cli.evaluate import evaluate
 from promptless.cli.export import export
+from promptless.cli.models import models
 from promptless.cli.prompts import prompts
 from promptless.cli.segment import segment
 from promptless.cli.train import train
@@ -39,6 +40,7 @@ def root(
 
 for command in (segment, prompts, evaluate, export, train):
     app.command()(command)
+app.add_typer(models)
 
 
 def main() -> None:
