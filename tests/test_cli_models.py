@@ -82,3 +82,13 @@ def test_offline_the_way_out_is_said():
     result = run("pull", "sam_vit_b", "--offline")
     assert result.exit_code == 1
     assert "import FILE --name sam_vit_b" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("pull", "sam_vit_b"), ("import", "a.pth", "--name", "a")])
+def test_without_torch_nothing_is_fetched(monkeypatch, arguments):
+    monkeypatch.setattr(
+        sys.modules["promptless.cli.models"], "find_spec", lambda name: None if name == "torch" else name
+    )
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr == "promptless: backbones need torch: pip install 'promptless[sam]'\n"

@@ -176,18 +176,6 @@ def test_what_is_not_here_says_how_to_get_it(home):
         library.pull("sam_vit_x")
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_what_is_published_is_fully_described(name):
-    published = PUBLISHED[name]
-    assert published.backbone in backbones.BACKBONES
-    assert published.size > 300e6
-    assert published.url.startswith(("https://", "hf://"))
-    assert published.page.startswith("https://")
-    assert published.licence
-    assert published.sha256 is None or len(bytes.fromhex(published.sha256)) == 32
-    assert library.place(name)
-
-
 @pytest.mark.parametrize("redirected", [False, True])
 def test_a_file_on_the_hub_comes_with_the_hash_that_the_hub_tells(home, hub, server, checkpoint, redirected):
     hub(sha256(checkpoint), redirected)
@@ -200,13 +188,6 @@ def test_a_file_on_the_hub_comes_with_the_hash_that_the_hub_tells(home, hub, ser
 def test_a_file_on_the_hub_with_another_hash_is_refused(home, hub, redirected):
     hub("0" * 64, redirected)
     with pytest.raises(ValueError, match="is not the file that is known"):
-        library.pull("sam")
-
-
-def test_a_file_that_is_not_on_the_hub_is_said(home, hub, server, monkeypatch):
-    hub("", redirected=False)
-    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda repository, name: server.url("/gone"))
-    with pytest.raises(ConnectionError, match="the hub answers 404"):
         library.pull("sam")
 
 

@@ -91,6 +91,13 @@ def test_all_that_does_not_fit_is_listed(published, tmp_path):
         report.check("sam.pth", "sam_vit_b")
 
 
+def test_a_long_list_is_cut_in_the_message_and_not_in_the_value():
+    report = fits({})
+    assert len(report.missing) == len(meta_state(SMALL))
+    with pytest.raises(ValueError, match=rf"and {len(report.missing) - 12} more$"):
+        report.check("sam.pth", "sam_vit_b")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

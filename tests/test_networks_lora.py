@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 
 import pytest
 import torch
@@ -39,6 +40,10 @@ def small_base(size):
 @pytest.fixture
 def image():
     return torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(5))
+
+
+def refuse(*_):
+    raise AssertionError("nothing here needs the network")
 
 
 def hashes(network):
@@ -105,7 +110,8 @@ def test_merged_equals_unmerged_and_differs_from_the_base(backbone, image):
     assert file_state(merged).keys() == file_state(backbone).keys()
 
 
-def test_adapters_are_saved_in_the_layout_of_peft_and_load_again(backbone, image, tmp_path):
+def test_adapters_are_saved_in_the_layout_of_peft_and_load_again(backbone, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", refuse)
     model = trained(lora.adapt(backbone, rank=3), image)
     lora.save(model, tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())

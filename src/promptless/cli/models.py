@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +64,8 @@ def pull(
     chatter(quiet, verbose)
     if timeout <= 0:
         raise typer.BadParameter(f"{timeout:g} seconds are none", param_hint="--timeout")
-    with reporting(verbose, INTERRUPTED), needing_torch():
+    need_torch()
+    with reporting(verbose, INTERRUPTED):
         from promptless import library
         from promptless.published import PUBLISHED
 
@@ -109,7 +110,8 @@ def import_(
     verbose: Verbose = False,
 ) -> None:
     """Check weights in a file, of Meta's layout or of transformers', and keep them in PROMPTLESS_HOME."""
-    with reporting(verbose, "interrupted; nothing was imported"), needing_torch():
+    need_torch()
+    with reporting(verbose, "interrupted; nothing was imported"):
         from promptless import library
         from promptless.published import PUBLISHED
 
@@ -128,13 +130,11 @@ def naming(advance: Callable[[float, str], None], name: str) -> Callable[[float]
     return lambda share: advance(share, name)
 
 
-@contextmanager
-def needing_torch() -> Iterator[None]:
-    """Say what to install where torch or a package beside it is not there."""
-    try:
-        yield
-    except ImportError as error:
-        fail(f"backbones need {error.name}: pip install 'promptless[sam]'")
+def need_torch() -> None:
+    """Fail now, not after the download, where a package that backbones need is not there."""
+    missing = [name for name in ("torch", "transformers", "safetensors", "huggingface_hub") if find_spec(name) is None]
+    if missing:
+        fail(f"backbones need {', '.join(missing)}: pip install 'promptless[sam]'")
 
 
 def shipped() -> Iterator[Row]:

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 WEIGHTS = "model.safetensors"
+SHOWN = 12
+"""How many names of a kind a message lists; `Fit` has them all."""
 POSITIONS = "shared_image_embedding.positional_embedding"
 """The positional matrix, which SAM uses twice; files hold it once, under this name."""
 
@@ -86,9 +88,15 @@ class Fit(NamedTuple):
 
     def check(self, source: str, network: str) -> None:
         """Raise, with all that is wrong, unless the file has every weight of the network and no other."""
-        wrong = [f"{what}: {', '.join(names)}" for what, names in self._asdict().items() if names]
+        wrong = [f"{what}: {listing(names)}" for what, names in self._asdict().items() if names]
         if wrong:
             raise ValueError(f"{source} does not hold the weights of {network}; nothing was loaded. {'; '.join(wrong)}")
+
+
+def listing(names: tuple[str, ...]) -> str:
+    """Return names for a message, so many that it can be read."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def read(path: Path) -> Checkpoint:
