@@ -7,8 +7,9 @@ from safetensors.torch import load_file, save_file
 
 from promptless.config import ModelConfig
 from promptless.export import round_to_half
+from promptless.networks.checkpoints import WEIGHTS
 from promptless.registry import load
-from promptless.runtimes.torch import WEIGHTS, TorchModel
+from promptless.runtimes.torch import TorchModel
 
 
 def test_a_loaded_model_answers_as_the_network_did(tiny, tiny_folder, rng):

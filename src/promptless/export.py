@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from promptless.config import ModelConfig
 from promptless.io.hashes import sha256
+from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable
 from promptless.registry import CONFIG
 from promptless.runtimes.onnx import DECODE, ENCODE
-from promptless.runtimes.torch import WEIGHTS, single
 
 OPSET = 17
 LARGE = 256

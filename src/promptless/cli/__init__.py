@@ -11,6 +11,7 @@ from promptless.cli.data import data
 from promptless.cli.edge import Exit
 from promptless.cli.evaluate import evaluate
 from promptless.cli.export import export
+from promptless.cli.models import models
 from promptless.cli.prompts import prompts
 from promptless.cli.segment import segment
 from promptless.cli.train import train
@@ -42,6 +43,7 @@ def root(
 for command in (segment, prompts, check, evaluate, export, train):
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

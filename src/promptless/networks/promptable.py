@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from promptless.networks import sam
+from promptless.networks.checkpoints import single
 from promptless.networks.sam import PromptDecoder, SamSize
 from promptless.networks.unet import UNet
 
@@ -60,6 +63,13 @@ class Promptable(nn.Module):
             # A fresh encoder is noise to the decoder: its share of the embedding starts at zero and grows.
             nn.init.zeros_(self.vision_encoder.neck.layer_norm2.weight)
         self.decoder = PromptDecoder(size.sam, self.STRIDE, size.cells)
+
+    @classmethod
+    def load(cls, size: dict[str, Any], weights: Path) -> Promptable:
+        """Build the network that `config.json` describes and give it the weights of a file, all of them."""
+        network = cls(PromptableSize.from_dict(size))
+        network.load_state_dict(single(load_file(weights)))
+        return network
 
     def encode(self, image: Tensor) -> Encoded:
         """Return the image embedding, at stride 4, and the generator's maps."""

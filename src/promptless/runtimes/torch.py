@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
-from torch import Tensor
 
 from promptless.config import ModelConfig
 from promptless.model import Array, Decoded, ImageEmbedding
-from promptless.networks.promptable import Promptable, PromptableSize
-
-WEIGHTS = "model.safetensors"
+from promptless.networks.checkpoints import WEIGHTS
+from promptless.networks.promptable import Promptable
 
 
 class TorchModel:
@@ -26,12 +23,10 @@ class TorchModel:
 
     @classmethod
     def load(cls, folder: Path, config: ModelConfig, threads: int | None = None) -> TorchModel:
-        """Build the network that `config.json` describes and give it the folder's weights, all of them."""
+        """Load the network in a model folder."""
         if threads:
             torch.set_num_threads(threads)
-        network = Promptable(PromptableSize.from_dict(config.network))
-        network.load_state_dict(single(load_file(folder / WEIGHTS)))
-        return cls(network, config)
+        return cls(Promptable.load(config.network, folder / WEIGHTS), config)
 
     @torch.inference_mode()
     def encode(self, image: Array) -> ImageEmbedding:
@@ -52,8 +47,3 @@ class TorchModel:
         arrays = (windows, point_coords, point_labels, mask_logits, has_mask)
         logits, iou = self.network.decoder(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
         return Decoded(logits.numpy(), iou.numpy())
-
-
-def single(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a network's state with floating-point values in single precision."""
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}

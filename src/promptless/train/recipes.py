@@ -18,10 +18,10 @@ from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig, f
 from promptless.data import prepared
 from promptless.data.sources import SOURCES
 from promptless.export import export
+from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
 from promptless.registry import CONFIG, NEEDED, find, verify
-from promptless.runtimes.torch import WEIGHTS, single
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.loop import Schedule, Task, fit

@@ -1,0 +1,174 @@
+"""`promptless models`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptless.cli.edge import Exit, Quiet, Verbose, bar, chatter, fail, reporting
+from promptless.errors import reason
+
+models = typer.Typer(
+    name="models", help="Models that ship, and weights that others have published.", no_args_is_help=True
+)
+
+Names = Annotated[list[str], typer.Argument(help="Names, as `promptless models list` has them.", metavar="NAME...")]
+INTERRUPTED = "interrupted; what came is kept, and the same command goes on from there"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the list."""
+
+    name: str
+    where: str  # ships, here or published
+    megabytes: int
+    licence: str
+    about: str
+
+
+@models.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per model.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """List what ships, what is in PROMPTLESS_HOME and what can be pulled."""
+    with reporting(verbose, "interrupted"):
+        rows = [*shipped(), *kept(), *offered()]
+        if as_json:
+            for row in rows:
+                typer.echo(json.dumps(asdict(row)))
+            return
+        wide, licence = (max(len(getattr(row, column)) for row in rows) for column in ("name", "licence"))
+        for row in rows:
+            columns = f"{row.name:{wide}}  {row.where:9}  {row.megabytes:5} MB  {row.licence:{licence}}  {row.about}"
+            typer.echo(columns.rstrip())
+
+
+@models.command()
+def pull(
+    names: Names,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network: say what to do instead.")] = False,
+    timeout: Annotated[float, typer.Option(help="Give a server up that sends nothing for so many seconds.")] = 30.0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fetch published weights, check them, and keep them in PROMPTLESS_HOME; what came before is gone on from."""
+    chatter(quiet, verbose)
+    if timeout <= 0:
+        raise typer.BadParameter(f"{timeout:g} seconds are none", param_hint="--timeout")
+    need_torch()
+    with reporting(verbose, INTERRUPTED):
+        from promptless import library
+        from promptless.published import PUBLISHED
+
+        for name in names:
+            if name in PUBLISHED and not quiet:
+                typer.echo(f"{name}: licence {PUBLISHED[name].licence} ({PUBLISHED[name].page})", err=True)
+            with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
+                folder = library.pull(name, offline=offline, timeout=timeout, progress=naming(advance, name))
+            typer.echo(f"{folder}")
+
+
+@models.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names; without any, all that are here.", metavar="[NAME...]")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Check the files of models that ship or are here against their hashes."""
+    with reporting(verbose, "interrupted"):
+        from promptless import library, registry
+
+        chosen = names or [*registry.names(), *library.names()]
+        wrong = 0
+        for name in chosen:
+            try:
+                library.verify(name)
+            except (ValueError, OSError) as error:
+                wrong += 1
+                typer.echo(f"{name}: {reason(error)}", err=True)
+            else:
+                typer.echo(f"{name}: good")
+    if wrong:
+        raise typer.Exit(Exit.ERROR if wrong == len(chosen) else Exit.PARTIAL)
+
+
+@models.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Weights of a SAM ViT-B, L or H: .pth, .pt or .safetensors.")],
+    name: Annotated[str, typer.Option(help="What to call it; a published name where the file is that one.")],
+    licence: Annotated[str | None, typer.Option(help="Its licence, kept with it.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Check weights in a file, of Meta's layout or of transformers', and keep them in PROMPTLESS_HOME."""
+    need_torch()
+    with reporting(verbose, "interrupted; nothing was imported"):
+        from promptless import library
+        from promptless.published import PUBLISHED
+
+        if licence is None:
+            licence = PUBLISHED[name].licence if name in PUBLISHED else "unknown"
+        folder = library.add(file, name, licence=licence)
+        found = library.provenance(folder)
+        for part in found.left_out:
+            typer.echo(f"not imported: {part}", err=True)
+        typer.echo(f"{name} is a {found.backbone}", err=True)
+        typer.echo(f"{folder}")
+
+
+def naming(advance: Callable[[float, str], None], name: str) -> Callable[[float], None]:
+    """Return what moves a progress bar that says `name`."""
+    return lambda share: advance(share, name)
+
+
+def need_torch() -> None:
+    """Fail now, not after the download, where a package that backbones need is not there."""
+    missing = [name for name in ("torch", "transformers", "safetensors", "huggingface_hub") if find_spec(name) is None]
+    if missing:
+        fail(f"backbones need {', '.join(missing)}: pip install 'promptless[sam]'")
+
+
+def shipped() -> Iterator[Row]:
+    """Yield the models that ship."""
+    from promptless import registry
+    from promptless.config import ModelConfig
+
+    for name in registry.names():
+        config = ModelConfig.read(registry.find(name) / registry.CONFIG)
+        yield Row(name, "ships", megabytes(registry.find(name)), config.licence, config.kind.modality)
+
+
+def kept() -> Iterator[Row]:
+    """Yield the backbones that are here."""
+    from promptless import library
+    from promptless.published import PUBLISHED
+
+    for name in library.names():
+        found = library.provenance(library.find(name))
+        about = PUBLISHED[name].about if name in PUBLISHED else f"{found.backbone} from {found.source}"
+        yield Row(name, "here", megabytes(library.find(name)), found.licence, about)
+
+
+def offered() -> Iterator[Row]:
+    """Yield what can be pulled and is not here."""
+    from promptless import library
+    from promptless.published import PUBLISHED
+
+    here = library.names()
+    for name, published in PUBLISHED.items():
+        if name not in here:
+            yield Row(name, "published", round(published.size / 1e6), published.licence, published.about)
+
+
+def megabytes(folder: Path) -> int:
+    """Return the size of the files in a folder."""
+    return round(sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) / 1e6)
