@@ -26,7 +26,7 @@ YES = {"1", "true", "yes", "on"}
 
 @dataclass(frozen=True)
 class Provenance:
-    """`provenance.json` of a backbone's folder: what it is and where it came from; `files` has the sha256 of the others."""
+    """`provenance.json` in a backbone's folder: what it is, where it came from, and the sha256 of its other `files`."""
 
     backbone: str
     source: str  # a URL, or the name of the file that was imported
