@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,9 +64,11 @@ def test_what_is_there_is_skipped_unless_overwriting(folder, tmp_path):
     assert [o.state for o in run(folder, tmp_path / "out", overwrite=True)] == ["done", "failed", "done"]
 
 
-def test_an_image_whose_manifest_is_missing_is_done_again(folder, tmp_path):
+def test_results_without_their_manifest_are_done_again_only_when_asked_or_interrupted(folder, tmp_path):
     run(folder, tmp_path / "out")
     (tmp_path / "out" / "c_manifest.json").unlink()
+    assert [o.state for o in run(folder, tmp_path / "out")] == ["skipped", "failed", "failed"]
+    (tmp_path / "out" / ".c.staging-1").mkdir()  # as a killed process leaves it
     assert [o.state for o in run(folder, tmp_path / "out")] == ["skipped", "failed", "done"]
 
 
@@ -110,3 +113,38 @@ def test_results_of_another_image_or_other_options_are_not_passed_off_as_these(f
     assert [o.state for o in run(folder, out)] == ["failed", "failed", "skipped"]
     assert (out / "a_labels.tif").read_bytes() == before
     assert [o.state for o in run(folder, out, overwrite=True)] == ["done", "failed", "done"]
+
+
+def test_an_image_that_is_to_be_read_is_never_replaced(null_model, tmp_path):
+    for name in ("x.png", "x_overlay.png"):
+        PillowImage.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / name)
+    before = (tmp_path / "x_overlay.png").read_bytes()
+    with pytest.raises(FileExistsError, match="is to be read, and an output of"):
+        list(segment_all(jobs([tmp_path]), null_model, tmp_path, overwrite=True))
+    assert (tmp_path / "x_overlay.png").read_bytes() == before
+
+
+def test_a_file_of_the_users_is_not_replaced_unasked(null_model, tmp_path):
+    PillowImage.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "x.png")
+    (tmp_path / "x.geojson").write_text("mine")
+    (outcome,) = segment_all(jobs([tmp_path / "x.png"]), null_model, tmp_path)
+    assert (outcome.state, (tmp_path / "x.geojson").read_text()) == ("failed", "mine")
+    assert "x.geojson, not written by promptless" in outcome.message
+    (outcome,) = segment_all(jobs([tmp_path / "x.png"]), null_model, tmp_path, overwrite=True)
+    assert outcome.state == "done"
+
+
+def test_results_of_which_a_file_is_gone_are_made_again(null_model, tmp_path):
+    PillowImage.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "x.png")
+    todo, out = jobs([tmp_path / "x.png"]), tmp_path / "out"
+    list(segment_all(todo, null_model, out))
+    (out / "x_labels.tif").unlink()
+    assert [outcome.state for outcome in segment_all(todo, null_model, out)] == ["done"]
+    assert (out / "x_labels.tif").is_file()
+
+
+def test_a_damaged_manifest_is_named(null_model, tmp_path):
+    PillowImage.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "x.png")
+    (tmp_path / "x_manifest.json").write_text("{")
+    (outcome,) = segment_all(jobs([tmp_path / "x.png"]), null_model, tmp_path)
+    assert "x_manifest.json is damaged" in outcome.message

@@ -172,6 +172,21 @@ def test_a_prompt_belongs_to_the_tile_that_its_middle_is_in():
     assert [(tile, [p.id for p in members]) for tile, members in found] == [(left, [1]), (right, [2, 3])]
 
 
+def test_an_edit_that_yields_nothing_keeps_the_earlier_object(result, null_model, caplog):
+    caplog.set_level(logging.WARNING, "promptless")
+    bare = replace(point(3, *result.prompts.items[2].points[0]), source="user")  # the null model needs a mask
+    again = edit(result, changed(result, id_3=bare), null_model)
+    assert "the earlier one stays" in caplog.text
+    assert np.array_equal(again.labels, result.labels)
+    assert again.prompts.items[2].coarse is None
+
+
+def test_a_click_where_the_prompt_was_deleted_asks_for_a_new_object(result):
+    gone = replace(result, prompts=changed(result, id_1=None))
+    prompts = clicked(gone, [(8.0, 10.0)], [])
+    assert [p.id for p in prompts.items] == [*range(2, 10), 10]
+
+
 @pytest.mark.parametrize(
     ("number", "change", "message"),
     [

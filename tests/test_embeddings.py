@@ -30,3 +30,11 @@ def test_a_damaged_file_is_named(tmp_path):
     kept.path("key", TILE).write_bytes(b"no array")
     with pytest.raises(ValueError, match=r"\.npy is damaged; delete it"):
         kept.load("key", TILE)
+
+
+def test_embeddings_of_other_tiles_do_not_stay_behind(tmp_path):
+    kept = Embeddings(tmp_path)
+    for key, tile in (("old", TILE), ("key", TILE), ("key", OTHER)):
+        kept.save(key, tile, np.zeros((1, 2, 2), np.float32))
+    kept.keep_only("key", [TILE])
+    assert list(tmp_path.iterdir()) == [kept.path("key", TILE)]

@@ -219,3 +219,10 @@ def test_an_image_that_the_glance_takes_in_whole_is_looked_at_once(side, looks, 
     monkeypatch.setattr(model, "encode", lambda image: seen.append(image.shape) or encode(image))
     assert segment(picture(labels), model).n_objects == 2
     assert len(seen) == looks
+
+
+def test_the_unit_of_the_pixel_size_counts(null_model):
+    image = Image(np.zeros((1, 20, 20), np.uint8), (0.0005, 0.0005), "mm")
+    assert View.of(image, null_model).zoom == pytest.approx(1)
+    with pytest.raises(ValueError, match="the pixel size is in 'furlong'"):
+        View.of(replace(image, unit="furlong"), null_model)

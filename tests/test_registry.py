@@ -84,3 +84,8 @@ def test_a_file_that_a_runtime_reads_must_have_a_hash(tmp_path, tiny_config):
         verify(tmp_path, replace(tiny_config, files={"encode.onnx": "0"}), ("encode.onnx", "decode.onnx"))
     with pytest.raises(FileNotFoundError):
         verify(tmp_path, replace(tiny_config, files={"x": "0"}), ())
+
+
+def test_a_model_with_another_threshold_is_another_model(tiny_config):
+    assert model_hash(tiny_config) != model_hash(replace(tiny_config, min_score=0.9))
+    assert model_hash(tiny_config) == model_hash(replace(tiny_config))

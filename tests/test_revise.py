@@ -101,3 +101,26 @@ def test_a_result_of_another_image_is_in_the_way(change, out, job, tmp_path):
 def test_overwriting_begins_anew(change, out):
     outcome = change(Revision(edited(out / "a_prompts.json", without=[2])), overwrite=True)
     assert outcome.message == "2 added"
+
+
+def test_kinds_of_output_and_the_overlay_are_as_before(change, job, null_model, tmp_path):
+    out = tmp_path / "out"
+    list(segment_all([job], null_model, out, also=["coco"], overlay="prompts", **OPTIONS))
+    before = json.loads((out / "a_coco.json").read_text())
+    change(Revision(edited(out / "a_prompts.json", without=[2])))
+    assert len(json.loads((out / "a_coco.json").read_text())["annotations"]) == len(before["annotations"]) - 1
+    assert json.loads((out / "a_manifest.json").read_text())["overlay"] == "prompts"
+    asked = {"also": ["coco"], "overlay": "prompts"}
+    assert [o.state for o in segment_all([job], null_model, out, **asked, **OPTIONS)] == ["skipped"]
+
+
+def test_other_settings_than_those_of_the_result_are_refused(job, null_model, out):
+    with pytest.raises(ValueError, match=r"made with min_score .* not 0.9"):
+        revise(job, null_model, out, Revision(positive=[(16.0, 16.0)]), **{**OPTIONS, "min_score": 0.9})
+
+
+def test_a_file_that_was_changed_by_hand_is_not_replaced_unasked(change, out):
+    (out / "a.geojson").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"a\.geojson, not written by promptless or changed since"):
+        change(Revision(positive=[(16.0, 16.0)]))
+    assert (out / "a.geojson").read_text() == "mine"

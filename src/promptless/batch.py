@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from promptless.embeddings import Embeddings
 from promptless.errors import reason
 from promptless.image import Origin
-from promptless.io import outputs
+from promptless.io import manifests, outputs
 from promptless.io.hashes import sha256
 from promptless.io.readers.folders import images_in
 from promptless.model import Model
@@ -82,7 +81,7 @@ def segment_all(
     overwrite: bool = False,
     keep_embedding: bool = False,
     also: Sequence[str] = (),
-    overlay: str = "outlines",
+    overlay: str | None = None,
     progress: Progress = lambda done, name: None,
     **options: Any,
 ) -> Iterable[Outcome]:
@@ -91,22 +90,27 @@ def segment_all(
     `also` and `overlay` are those of `Segmentation.save`.
     An image that fails is reported and the others go on. An image whose manifest is there, for the same
     pixels, model and options, is skipped unless `overwrite`: the manifest is written last, so an
-    interrupted batch goes on where it stopped.
+    interrupted batch goes on where it stopped. A file that promptless did not write is not replaced unless
+    `overwrite`, and one that is to be read never is.
     """
-    kinds = outputs.wanted(also, overlay)
-    wanted = requested(model, options | {"also": sorted(also), "overlay": overlay})
+    style = overlay or outputs.PLAIN
+    kinds = outputs.wanted(also, style)
+    request = Request(requested(model, options), frozenset(also), style)
+    spare(todo, folder, kinds)
     for i, job in enumerate(todo):
         progress(i, job.source.name)
         target = folder / job.below
         targets = outputs.paths(target, job.name, kinds)
         try:
-            if not overwrite and finished(job, targets["manifest"], wanted):
+            kept = Embeddings(target / f"{job.name}_embedding") if keep_embedding else None
+            if not overwrite and finished(job, targets["manifest"], request, kept):
                 yield Outcome(job, "skipped", paths=targets)
                 continue
-            kept = Embeddings(target / f"{job.name}_embedding") if keep_embedding else None
+            if not overwrite:
+                keep_foreign(outputs.foreign(target, job.name, kinds))
             told = BatchProgress(progress, i, job.source.name)
             result = segment(job.source, model, embeddings=kept, progress=told, **options)
-            result = replace(result, manifest={**result.manifest, "requested": wanted})
+            result = replace(result, manifest={**result.manifest, "requested": request.options, "overlay": style})
             saved = outputs.save(result, target, job.name, kinds)
             yield Outcome(job, "done", result.n_objects, result.image.origin, paths=saved)
         except Exception as error:  # whatever is wrong with one image, the others go on
@@ -119,17 +123,50 @@ def requested(model: Model, options: dict[str, Any]) -> dict[str, Any]:
     return {"model": model_hash(model.config), **options}
 
 
-def finished(job: Job, manifest: Path, wanted: dict[str, Any]) -> bool:
-    """Return whether `manifest` vouches for this very image and request; raise where it vouches for another."""
+@dataclass(frozen=True)
+class Request:
+    """What decides which files come out: the options that decide the objects, and the kinds of output."""
+
+    options: dict[str, Any]
+    also: frozenset[str]
+    overlay: str
+
+
+def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None) -> bool:
+    """Return whether `manifest` vouches for this very image and request; raise where it vouches for another.
+
+    Results of which a file is gone are not finished, nor are those without an embedding that shall be kept.
+    """
     if not manifest.exists():
         return False
-    record = json.loads(manifest.read_text(encoding="utf-8"))
-    if record.get("requested") == wanted and record.get("input", {}).get("sha256") == sha256(job.source):
-        return True
-    raise FileExistsError(
-        f"{manifest.parent} holds results named {job.name} of another image or other settings; "
-        "--overwrite replaces them, another folder keeps both"
-    )
+    record = manifests.read(manifest)
+    written = manifests.written(record, manifest.parent)
+    same = record.get("requested") == request.options and record.get("overlay") == request.overlay
+    if not same or record.get("input", {}).get("sha256") != sha256(job.source) or not request.also <= written.keys():
+        raise FileExistsError(
+            f"{manifest.parent} holds results named {job.name} of another image or other settings; "
+            "--overwrite replaces them, another folder keeps both"
+        )
+    return all(path.is_file() for path in written.values()) and (kept is None or kept.folder.is_dir())
+
+
+def spare(todo: Sequence[Job], folder: Path, kinds: dict[str, outputs.Output]) -> None:
+    """Raise where an output would take the place of an image that is to be read."""
+    sources = {job.source.resolve() for job in todo}
+    for job in todo:
+        for path in outputs.paths(folder / job.below, job.name, kinds).values():
+            if path.resolve() in sources:
+                raise FileExistsError(f"{path} is to be read, and an output of {job.source}; choose another folder")
+
+
+def keep_foreign(files: Sequence[Path]) -> None:
+    """Raise where files would be replaced that promptless did not write."""
+    if files:
+        names = ", ".join(path.name for path in files)
+        raise FileExistsError(
+            f"{files[0].parent} has {names}, not written by promptless or changed since; "
+            "--overwrite replaces what is there, another folder keeps it"
+        )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float32]
 
 LARGEST_ID = 2**31 - 1
+SLACK = 0.01
+"""Pixels by which a point may lie outside: rounding, and the way to another zoom and back, move it."""
 MOST_POINTS = 64
 """What a prompt may have: every point is attended to by all others, and nobody clicks that often on one object."""
 
@@ -49,16 +51,19 @@ def edit(
     A prompt with a new id is decoded and its object added; one that differs from the prompt of that id is
     decoded again; an object whose prompt is gone (or has the state "deleted") is removed. All other objects
     keep their pixels, labels and scores. What is added or changed gets only pixels that are free; its label
-    is the prompt's id, so labels may have gaps. `embeddings` saves looking at the image again.
+    is the prompt's id, so labels may have gaps. Where the model sees nothing for an edited prompt, the earlier
+    object stays, and a warning says so. `embeddings` saves looking at the image again.
     """
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
     changes = Changes.between(previous, prompts)
     view = View.recorded(previous, model)
     decoded = answers(view, previous, changes.asked, model, embeddings, steps, progress)
     with steps.timed("assemble"):
-        kept = previous.masks.take(np.isin(previous.masks.ids, changes.kept))
-        canvas = np.where(np.isin(previous.labels, changes.kept), previous.labels, 0)
+        stay = [*changes.kept, *unanswered(changes, decoded)]
+        kept = previous.masks.take(np.isin(previous.masks.ids, stay))
+        canvas = np.where(np.isin(previous.labels, stay), previous.labels, 0)
         labels, masks = laid(canvas, kept, decoded, changes.asked, previous.manifest["arguments"]["min_score"])
+    tell(changes, decoded, masks)
     final = surviving(prompts, changes, masks)
     record = recorded(previous, final, changes, steps)
     return Segmentation(previous.image, labels, masks, final, record)
@@ -113,7 +118,7 @@ def check_one(prompt: Prompt, shape: Shape) -> None:
         raise ValueError(f"a prompt has the id {prompt.id}; ids are labels, from 1 to {LARGEST_ID}")
     if len(prompt.points) > MOST_POINTS:
         raise ValueError(f"prompt {prompt.id} has {len(prompt.points)} points; at most {MOST_POINTS} are taken")
-    inside = ((prompt.points >= -0.5) & (prompt.points <= sides - 0.5)).all(axis=1)
+    inside = ((prompt.points >= -0.5 - SLACK) & (prompt.points <= sides - 0.5 + SLACK)).all(axis=1)
     if not inside.all():
         at = prompt.points[~inside][0].tolist()
         raise ValueError(f"prompt {prompt.id} has a point at {at}, outside the image of {times(shape)} pixels")
@@ -196,13 +201,25 @@ def laid(
     return canvas, every.take(np.argsort(every.ids, kind="stable"))
 
 
-def surviving(prompts: Prompts, changes: Changes, masks: Masks) -> Prompts:
-    """Return the prompts that have an object, in its order, and tell of a user's that yielded none."""
-    given = {p.id: p for p in prompts.items} | {p.id: p for p in changes.asked}
-    present = set(masks.ids.tolist())
+def unanswered(changes: Changes, decoded: Masks) -> list[int]:
+    """Return the edited ids for which the model saw nothing: their earlier objects stay."""
+    found = set(decoded.ids.tolist())
+    return [p.id for p in changes.asked if p.state == "edited" and p.id not in found]
+
+
+def tell(changes: Changes, decoded: Masks, masks: Masks) -> None:
+    """Warn of what a user asked for and does not get."""
+    seen, present = set(decoded.ids.tolist()), set(masks.ids.tolist())
     for p in changes.asked:
         if p.source == USER and p.id not in present:
             log.warning("prompt %d yields no object: the model sees none there, or its pixels are taken", p.id)
+        elif p.source == USER and p.id not in seen:
+            log.warning("prompt %d yields no object: the model sees none there; the earlier one stays", p.id)
+
+
+def surviving(prompts: Prompts, changes: Changes, masks: Masks) -> Prompts:
+    """Return the prompts that have an object, in its order."""
+    given = {p.id: p for p in prompts.items} | {p.id: p for p in changes.asked}
     return Prompts(prompts.shape, tuple(given[i] for i in masks.ids.tolist()))
 
 
@@ -212,7 +229,7 @@ def recorded(previous: Segmentation, final: Prompts, changes: Changes, steps: St
     entry = {
         "added": [p.id for p in changes.asked if p.state == "added"],
         "edited": [p.id for p in changes.asked if p.state == "edited"],
-        "deleted": [i for i in changes.deleted if i in set(previous.masks.ids.tolist())],
+        "deleted": sorted(set(changes.deleted) & set(previous.masks.ids.tolist())),
         "seconds": steps.rounded(),
     }
     edits = [*previous.manifest.get("edits", []), entry]
@@ -235,12 +252,12 @@ def clicked(
     """
     new: list[Prompt] = []
     changed: dict[int, Prompt] = {}
-    items = {p.id: p for p in previous.prompts.items}
+    items = {p.id: p for p in previous.prompts.items if p.state != "deleted"}
     free: list[tuple[float, ...]] = []
     for label, clicks in ((OBJECT, positive), (BACKGROUND, negative)):
         for at in clicks:
             number = at_pixel(previous, at)
-            if number:
+            if number in items:
                 current = changed.get(number) or corrected(items[number], previous)
                 changed[number] = with_point(current, at, label)
             elif label == OBJECT:

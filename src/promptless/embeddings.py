@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,13 @@ class Embeddings:
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.path(key, tile)) as temporary:
             np.save(temporary, features)
+
+    def keep_only(self, key: str, tiles: Iterable[Tile]) -> None:
+        """Delete the embeddings of all but these tiles: of another model, image, zoom or size of tiles."""
+        wanted = {self.path(key, tile) for tile in tiles}
+        for path in self.folder.glob("*.npy"):
+            if path not in wanted:
+                path.unlink(missing_ok=True)
 
     def path(self, key: str, tile: Tile) -> Path:
         """Return where the embedding of `tile` is kept; `key` stands for the image and how the model looks at it."""

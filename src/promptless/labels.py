@@ -49,7 +49,7 @@ def paint(
         range(len(masks)),
         key=lambda i: (-masks.scores[i], masks.masks[i].start, masks.masks[i].stop, masks.masks[i].pixels.tobytes()),
     )
-    canvas = np.zeros(shape, np.int32) if taken is None else np.where(taken, TAKEN, 0)
+    canvas = np.zeros(shape, np.int32) if taken is None else np.where(taken, np.int32(TAKEN), np.int32(0))
     kept = []
     for i in order:
         mask = masks.masks[i].clipped(shape)

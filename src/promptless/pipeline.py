@@ -70,6 +70,8 @@ def segment(
         found.append(replace(masks, ids=np.arange(len(asked), len(asked) + len(masks))))
         asked += questions
         progress(done + 1, len(cuts))
+    if embeddings is not None:
+        embeddings.keep_only(view.key(model), cuts)
     with steps.timed("stitch"):
         labels, masks = label_images.paint(Masks.concatenate(found), view.image.shape)
     prompts = Prompts(

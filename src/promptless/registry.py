@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from promptless.config import ModelConfig
@@ -70,9 +72,8 @@ def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
 
 
 def model_hash(config: ModelConfig) -> str:
-    """Return one hash that stands for all files of a model."""
-    text = "".join(f"{name}:{value}\n" for name, value in sorted(config.files.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return one hash that stands for a model: its configuration, which has the hash of every other file."""
+    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
 
 
 def onnx_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:

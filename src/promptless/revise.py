@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from promptless import editing
-from promptless.batch import Job, Outcome, requested
+from promptless.batch import Job, Outcome, keep_foreign, requested, spare
 from promptless.embeddings import Embeddings
 from promptless.io import outputs, saved
 from promptless.io.hashes import sha256
@@ -19,6 +19,8 @@ from promptless.result import Segmentation
 
 Progress = Callable[[int, int], None]
 Clicks = list[tuple[float, ...]]
+DECISIVE = ("page", "channel", "mpp", "min_score")
+"""Arguments that decide what is seen and kept; an edit takes them from the result that it goes on from."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def revise(
     *,
     overwrite: bool = False,
     also: Sequence[str] = (),
-    overlay: str = "outlines",
+    overlay: str | None = None,
     progress: Progress = lambda done, total: None,
     **options: Any,
 ) -> Outcome:
@@ -52,21 +54,38 @@ def revise(
 
     The result that is edited is the one in `folder`, else the one beside the prompts file; with `overwrite`,
     or where there is none, prompts from a file are all decoded, and clicks are merged with automatic prompts.
-    `also` and `overlay` are those of `Segmentation.save`; the kinds of output that there were are written again.
+    `also` and `overlay` are those of `Segmentation.save`; what there was of both is written again.
+    A file that promptless did not write is not replaced unless `overwrite`; the prompts may have been edited.
     """
-    folder = folder / job.below
-    kept = Embeddings(folder / f"{job.name}_embedding")
-    wanted = requested(model, options | {"also": sorted(also), "overlay": overlay})
-    previous = None if overwrite else earlier(job, folder, revision, options)
-    if previous is None and revision.prompts is not None:
-        previous = editing.blank(job.source, model, **options)
+    place = folder / job.below
+    kept = Embeddings(place / f"{job.name}_embedding")
+    previous = None if overwrite else earlier(job, place, revision, options)
+    before = {} if previous is None else previous.manifest
+    style = overlay or before.get("overlay", outputs.PLAIN)
+    kinds = outputs.wanted({*also, *before.get("outputs", {})} & {*outputs.ON_REQUEST}, style)
+    spare([job], folder, kinds)
+    if not overwrite:
+        keep_foreign([path for path in outputs.foreign(place, job.name, kinds) if path.name != own_prompts(job)])
     if previous is None:
-        previous = segment(job.source, model, embeddings=kept, progress=progress, **options)
+        previous = begun(job, model, revision, kept, progress, options)
     result = editing.edit(previous, revision.of(previous), model, embeddings=kept, progress=progress)
-    result = replace(result, manifest={"requested": wanted} | result.manifest)
-    before = previous.manifest.get("outputs", {}).keys() & set(outputs.ON_REQUEST)
-    paths = result.save(folder, job.name, also=before | set(also), overlay=overlay)
+    record = {"requested": requested(model, options)} | result.manifest | {"overlay": style}
+    paths = outputs.save(replace(result, manifest=record), place, job.name, kinds)
     return Outcome(job, "done", result.n_objects, result.image.origin, summary(result), paths)
+
+
+def own_prompts(job: Job) -> str:
+    """Return the name of an image's prompts file, which a user may edit in its place."""
+    return f"{job.name}{outputs.WRITERS['prompts'].suffix}"
+
+
+def begun(
+    job: Job, model: Model, revision: Revision, kept: Embeddings, progress: Progress, options: dict[str, Any]
+) -> Segmentation:
+    """Return what a revision begins with where there is no result: nothing for a prompts file, else all objects."""
+    if revision.prompts is not None:
+        return editing.blank(job.source, model, **options)
+    return segment(job.source, model, embeddings=kept, progress=progress, **options)
 
 
 def as_before(name: str, record: dict[str, Any], options: dict[str, Any]) -> Any:
@@ -93,7 +112,8 @@ def earlier(job: Job, folder: Path, revision: Revision, options: dict[str, Any])
             continue
         record = saved.manifest(path)
         if record.get("input", {}).get("sha256") == sha256(job.source):
-            image = opened(job.source, *(as_before(name, record, options) for name in ("page", "channel", "mpp")))
+            page, channel, mpp, _ = (as_before(name, record, options) for name in DECISIVE)
+            image = opened(job.source, page, channel, mpp)
             return Segmentation.load(place, job.name, image)
         if place == folder:
             raise FileExistsError(

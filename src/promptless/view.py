@@ -24,6 +24,9 @@ GLANCE, FEW = 256, 5
 ZOOMS = (0.1, 8.0)
 """How far an image's pixel size may be from the model's before it is doubted."""
 
+UM = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
+"""Micrometres per unit."""
+
 T = TypeVar("T")
 
 
@@ -84,10 +87,12 @@ class View:
         view = cls(image, *intensity_range(image.data), 1.0, model.config.align)
         if image.spacing is None:
             return glanced_at(view, model)
-        zoom = float(np.mean(image.spacing)) / kind.pixel_size
+        if image.unit not in UM:
+            raise ValueError(f"the pixel size is in {image.unit!r}; give it in {', '.join(UM)}, or with mpp")
+        zoom = float(np.mean(image.spacing)) * UM[image.unit] / kind.pixel_size
         if not ZOOMS[0] <= zoom <= ZOOMS[1]:
             raise ValueError(
-                f"a pixel of {zoom * kind.pixel_size:g} {image.unit} is {zoom:g} times the {kind.pixel_size:g} um that "
+                f"a pixel of {zoom * kind.pixel_size:g} um is {zoom:g} times the {kind.pixel_size:g} um that "
                 f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
             )
         return view if zoom == 1 else replace(view, zoom=zoom, align=1)

@@ -59,7 +59,9 @@ def segment(
     also: Annotated[
         list[str] | None, typer.Option(help="More outputs: roi, coco, classes, parquet.", metavar="KIND,...")
     ] = None,
-    overlay: Annotated[str, typer.Option(help="Draw outlines, or outlines and prompts.")] = "outlines",
+    overlay: Annotated[
+        str | None, typer.Option(help="Draw outlines (the default), or prompts on them.", metavar="STYLE")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose outputs are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON lines.")] = False,
     quiet: Quiet = False,
@@ -74,7 +76,7 @@ def segment(
     from promptless.io import outputs
 
     more = listed(also or [], outputs.ON_REQUEST, "--also")
-    one_of(overlay, outputs.OVERLAYS, "--overlay")
+    one_of(overlay or outputs.PLAIN, outputs.OVERLAYS, "--overlay")
     with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
         threads = threads or threads_from_environment()
         from promptless import batch

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 STAGING = ".staging-"
@@ -44,12 +45,17 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def staging(folder: Path, name: str) -> Iterator[Path]:
     """Yield an empty folder in `folder` for files that will be moved there; it is gone when the block ends.
 
-    What processes that were killed have left of such folders is gone too, so hold the outer one `alone`.
+    What processes that were killed have left of it before is gone too, so hold the outer folder `alone`.
     """
-    for left in folder.glob(f".*{STAGING}*"):
+    for left in staged(folder, name):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}{STAGING}", dir=folder) as aside:
         yield Path(aside)
+
+
+def staged(folder: Path, name: str) -> list[Path]:
+    """Return the staging folders of `name`: of a process that is writing now, or was killed while it wrote."""
+    return list(folder.glob(f".{escape(name)}{STAGING}*"))
 
 
 @contextmanager

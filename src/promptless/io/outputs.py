@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from promptless.io import classes, coco, geojson, labels, overlay
-from promptless.io.atomic import alone, staging
+from promptless.io import classes, coco, geojson, labels, manifests, overlay
+from promptless.io.atomic import alone, staged, staging
 from promptless.io.hashes import sha256
 from promptless.result import Segmentation
 
@@ -75,13 +75,14 @@ WRITERS: dict[str, Output] = {
 }
 """Outputs by kind, in the order of writing: the manifest comes last and says that the others are there."""
 OVERLAYS: dict[str, Writer] = {"outlines": overlay.write_outlines, "prompts": overlay.write_prompts}
+PLAIN = "outlines"
 ALWAYS = ("labels", "objects", "prompts", "geojson", "overlay", "manifest")
 ON_REQUEST = ("roi", "coco", "classes", "parquet")
 FROM_LABELS = ("labels", "objects", "geojson", *ON_REQUEST)
 """Kinds that can be made of a label image alone."""
 
 
-def wanted(also: Iterable[str] = (), style: str = "outlines") -> dict[str, Output]:
+def wanted(also: Iterable[str] = (), style: str = PLAIN) -> dict[str, Output]:
     """Return the outputs of a segmentation: those that are always written, and `also` some of `ON_REQUEST`."""
     if style not in OVERLAYS:
         raise ValueError(f"there is no overlay {style!r}; there are {', '.join(OVERLAYS)}")
@@ -134,10 +135,24 @@ def withdraw(manifest: Path, keep: set[str]) -> None:
     if not manifest.is_file():
         return
     try:
-        record = json.loads(manifest.read_text(encoding="utf-8"))
+        before = manifests.written(manifests.read(manifest), manifest.parent)
     except ValueError:  # damaged: it vouches for nothing
-        record = {}
+        before = {}
     manifest.unlink()
-    for kind, written in record.get("outputs", {}).items():
+    for kind, path in before.items():
         if kind not in keep and kind in WRITERS:
-            (manifest.parent / Path(written["file"]).name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def foreign(folder: Path, name: str, outputs: dict[str, Output]) -> list[Path]:
+    """Return the files in the places of outputs that promptless did not write there, or that were changed since.
+
+    What a killed process has put in place without its manifest is not foreign: its staging folder is still there.
+    """
+    targets = paths(folder, name, outputs)
+    if not folder.is_dir() or staged(folder, name):
+        return []
+    there = targets["manifest"]
+    record = manifests.read(there) if there.is_file() else {}
+    others = {kind: path for kind, path in targets.items() if kind != "manifest" and path.exists()}
+    return [path for kind, path in others.items() if not manifests.vouches(record, kind, path)]

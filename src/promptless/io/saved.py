@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from promptless.image import Image
-from promptless.io import labels
-from promptless.io.hashes import sha256
+from promptless.io import labels, manifests
 from promptless.io.labelled import scored
 from promptless.io.outputs import paths, wanted
 from promptless.labels import as_masks
@@ -24,9 +21,8 @@ def load(folder: Path, name: str, image: Image) -> Segmentation:
     sources = paths(folder, name, wanted())
     record = manifest(sources["manifest"])
     for kind in ("labels", "objects"):
-        path, written = sources[kind], record["outputs"].get(kind, {})
-        if not path.is_file() or sha256(path) != written.get("sha256"):
-            raise ValueError(f"{path} is not the file that the manifest names; segment the image again")
+        if not manifests.vouches(record, kind, sources[kind]):
+            raise ValueError(f"{sources[kind]} is not the file that the manifest names; segment the image again")
     found = labels.read(sources["labels"])
     if found.shape != image.shape:
         raise ValueError(f"{sources['labels']} has {found.shape} pixels, but the image has {image.shape}")
@@ -34,9 +30,9 @@ def load(folder: Path, name: str, image: Image) -> Segmentation:
     return Segmentation(image, found, masks, Prompts.load(sources["prompts"]), record)
 
 
-def manifest(path: Path) -> dict[str, Any]:
+def manifest(path: Path) -> manifests.Record:
     """Read a manifest that an edit can go on from."""
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record = manifests.read(path)
     missing = [key for key in ("model", "arguments", "image", "prompts", "outputs") if key not in record]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; segment the image again")
