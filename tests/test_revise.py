@@ -124,3 +124,20 @@ def test_a_file_that_was_changed_by_hand_is_not_replaced_unasked(change, out):
     with pytest.raises(FileExistsError, match=r"a\.geojson, not written by promptless or changed since"):
         change(Revision(positive=[(16.0, 16.0)]))
     assert (out / "a.geojson").read_text() == "mine"
+
+
+def test_prompts_without_an_object_are_counted_apart(change, out, tmp_path):
+    content = json.loads((out / "a_prompts.json").read_text())
+    content["prompts"].append({"id": 9, "points": [[60, 60]], "point_labels": [1]})  # the null model needs a mask
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    new = tmp_path / "new"
+    assert change(Revision(tmp_path / "p.json"), folder=new).message == "3 added, 1 without an object"
+    assert change(Revision(tmp_path / "p.json"), folder=new).message == "nothing changed; 1 without an object"
+
+
+def test_an_id_given_twice_is_refused(change, out):
+    content = json.loads((out / "a_prompts.json").read_text())
+    content["prompts"].append(content["prompts"][0])
+    (out / "a_prompts.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"the ids \[1\] more than once"):
+        change(Revision(out / "a_prompts.json"))

@@ -95,7 +95,7 @@ def segment_all(
     """
     style = overlay or outputs.PLAIN
     kinds = outputs.wanted(also, style)
-    request = Request(requested(model, options), frozenset(also), style)
+    request = Request(requested(model, options), frozenset(also), overlay)
     spare(todo, folder, kinds)
     for i, job in enumerate(todo):
         progress(i, job.source.name)
@@ -129,25 +129,35 @@ class Request:
 
     options: dict[str, Any]
     also: frozenset[str]
-    overlay: str
+    overlay: str | None  # None: whatever there is
+
+    def other(self, record: manifests.Record, source: Path) -> list[str]:
+        """Return in what the results that a manifest describes differ from this request."""
+        before = record.get("requested", {})
+        differs = [] if record.get("input", {}).get("sha256") == sha256(source) else ["image"]
+        differs += [name for name, value in self.options.items() if before.get(name, ...) != value]
+        differs += ["overlay"] * (self.overlay not in (None, record.get("overlay")))
+        return differs + sorted(self.also - record.get("outputs", {}).keys())
 
 
 def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None) -> bool:
     """Return whether `manifest` vouches for this very image and request; raise where it vouches for another.
 
-    Results of which a file is gone are not finished, nor are those without an embedding that shall be kept.
+    Results of which a file is gone, or labels or table are not what they were, are not finished, nor are
+    those without an embedding that shall be kept.
     """
     if not manifest.exists():
         return False
     record = manifests.read(manifest)
-    written = manifests.written(record, manifest.parent)
-    same = record.get("requested") == request.options and record.get("overlay") == request.overlay
-    if not same or record.get("input", {}).get("sha256") != sha256(job.source) or not request.also <= written.keys():
+    differs = request.other(record, job.source)
+    if differs:
         raise FileExistsError(
-            f"{manifest.parent} holds results named {job.name} of another image or other settings; "
+            f"{manifest.parent} holds results named {job.name} that differ in: {', '.join(differs)}; "
             "--overwrite replaces them, another folder keeps both"
         )
-    return all(path.is_file() for path in written.values()) and (kept is None or kept.folder.is_dir())
+    written = manifests.written(record, manifest.parent)
+    whole = all(manifests.vouches(record, kind, written[kind]) for kind in ("labels", "objects") if kind in written)
+    return whole and all(p.is_file() for p in written.values()) and (kept is None or kept.folder.is_dir())
 
 
 def spare(todo: Sequence[Job], folder: Path, kinds: dict[str, outputs.Output]) -> None:

@@ -226,9 +226,11 @@ def surviving(prompts: Prompts, changes: Changes, masks: Masks) -> Prompts:
 def recorded(previous: Segmentation, final: Prompts, changes: Changes, steps: Steps) -> dict[str, Any]:
     """Return the manifest of an edited segmentation: the previous one, and what was done to it."""
     digests = asked_digests(previous, final, changes)
+    present = {p.id for p in final.items}
     entry = {
-        "added": [p.id for p in changes.asked if p.state == "added"],
-        "edited": [p.id for p in changes.asked if p.state == "edited"],
+        "added": [p.id for p in changes.asked if p.state == "added" and p.id in present],
+        "edited": [p.id for p in changes.asked if p.state == "edited" and p.id in present],
+        "without_object": [p.id for p in changes.asked if p.id not in present],
         "deleted": sorted(set(changes.deleted) & set(previous.masks.ids.tolist())),
         "seconds": steps.rounded(),
     }
@@ -250,6 +252,7 @@ def clicked(
     A positive click in an object corrects that object, as does a negative one; a positive click where there
     is none asks for a new object, with the negative clicks beside it that lie in no object.
     """
+    check(previous.prompts, previous)
     new: list[Prompt] = []
     changed: dict[int, Prompt] = {}
     items = {p.id: p for p in previous.prompts.items if p.state != "deleted"}

@@ -99,8 +99,11 @@ def as_before(name: str, record: dict[str, Any], options: dict[str, Any]) -> Any
 def summary(result: Segmentation) -> str:
     """Return what the last edit did, in words."""
     last = result.manifest["edits"][-1]
-    done = {word: len(last[word]) for word in ("added", "edited", "deleted")}
-    return ", ".join(f"{n} {word}" for word, n in done.items() if n) or "nothing changed"
+    done = {word: len(last[word]) for word in ("added", "edited", "deleted", "without_object")}
+    told = ", ".join(f"{n} {word.replace('_', ' an ')}" for word, n in done.items() if n)
+    return (
+        told if any(done[word] for word in ("added", "edited", "deleted")) else f"nothing changed; {told}".strip("; ")
+    )
 
 
 def earlier(job: Job, folder: Path, revision: Revision, options: dict[str, Any]) -> Segmentation | None:

@@ -89,6 +89,9 @@ def reporting(verbose: bool, interrupted: str) -> Iterator[None]:
         yield
     except (typer.Exit, typer.BadParameter):
         raise
+    except BrokenPipeError:  # who read the results has gone: nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Exit.ERROR) from None
     except KeyboardInterrupt:
         typer.echo(interrupted, err=True)
         raise typer.Exit(Exit.INTERRUPTED) from None

@@ -39,6 +39,8 @@ def prompts(
 ) -> None:
     """Find a prompt for every object and write them to a file, decoding none; `segment --prompts FILE` does that."""
     chatter(quiet, verbose)
+    if output.suffix != ".json":
+        raise typer.BadParameter(f"{output} is no prompts file; name it FILE.json", param_hint="--output")
     with reporting(verbose, "interrupted; nothing was written"):
         from promptless.io.atomic import replacing
         from promptless.pipeline import prompt

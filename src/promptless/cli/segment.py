@@ -123,7 +123,7 @@ def position(text: str, option: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if not values or not all(math.isfinite(value) for value in values):
+    if len(values) < 2 or not all(math.isfinite(value) for value in values):
         raise typer.BadParameter(f"{text!r} is not a position; write it as Y,X in pixels from 0", param_hint=option)
     return values
 
@@ -173,7 +173,8 @@ def finish(outcomes: list[Outcome], others: int, quiet: bool) -> NoReturn:
     states = [outcome.state for outcome in outcomes]
     done, skipped, failed = (states.count(state) for state in ("done", "skipped", "failed"))
     if (len(outcomes) > 1 or others) and not quiet:
-        passed = f"; {others} files that are no images passed over" if others else ""
+        files = "file that is no image" if others == 1 else "files that are no images"
+        passed = f"; {others} {files} passed over" if others else ""
         typer.echo(f"{done} segmented, {skipped} skipped, {failed} failed{passed}", err=True)
     if not failed:
         raise typer.Exit(Exit.OK)
