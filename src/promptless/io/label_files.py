@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from promptless.io.readers import lzw
 from promptless.labels import LabelSource
 
 
@@ -119,6 +120,7 @@ def read_tiff(path: Path) -> LabelImage:
             raise UnreadableLabelsError(colourful(path, channels[0]))
         if series.keyframe.compression in (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG):
             raise UnreadableLabelsError(lossy(path))
+        lzw.check_all(series)
         keep = [n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"]
         if len(series.pages) > 1 or len(keep) != 2:
             return LabelImage(series.asarray().reshape(keep))

@@ -116,6 +116,7 @@ def block(series: tifffile.TiffPageSeries, number: int) -> NDArray[np.generic]:
     """Decode one block of a series."""
     shape = series.shape[n_leading(series) :]
     if n_leading(series) == 0 and len(series.pages) > 1:
+        lzw.check_all(series)
         return np.asarray(series.asarray())
     if number >= len(series.pages):
         return beyond(series, number, prod(shape)).reshape(shape)
