@@ -54,6 +54,20 @@ def test_damaged_lzw_labels_are_refused_before_the_decoder_sees_them(pages, rng,
         read(path)
 
 
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd"])
+def test_tiles_that_were_never_written_are_background(compression, labels, tmp_path):
+    def tiles():
+        yield labels[:32, :32]
+        yield from [None] * 4
+        yield labels[32:64, :32]
+
+    options = {"shape": (64, 96), "dtype": labels.dtype, "tile": (32, 32), "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", tiles(), **options)
+    expected = np.zeros((64, 96), np.uint16)
+    expected[:32, :32], expected[32:, 64:] = labels[:32, :32], labels[32:64, :32]
+    assert np.array_equal(read(tmp_path / "a.tif").labels[:], expected)
+
+
 def test_rows_of_a_large_tiff_need_little_memory(tmp_path):
     large = np.zeros((4000, 4000), np.uint32)
     path = save(tmp_path / "a.tif", large, compression="zlib", rowsperstrip=64)

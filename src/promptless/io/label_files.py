@@ -146,6 +146,8 @@ class TiffRows:
             page = file.series[0].keyframe
             height, across = page.chunks[0], page.chunked[1]
             for index in range(start // height * across, -(-stop // height) * across):
+                if not page.databytecounts[index]:  # a tile that was never written is background
+                    continue
                 file.filehandle.seek(page.dataoffsets[index])
                 segment, place, shape = page.decode(file.filehandle.read(page.databytecounts[index]), index)
                 paste(segment, (place[2] - start, place[3]), shape[1:3], band)
@@ -153,7 +155,7 @@ class TiffRows:
 
 
 def paste(segment: NDArray[np.generic] | None, place: tuple[int, int], size: tuple[int, int], band: Any) -> None:
-    """Put what of a strip or tile lies in `band` there; one that was not written (None) is background."""
+    """Put what of a strip or tile lies in `band` there; one that the decoder passes over (None) is background."""
     if segment is None:
         return
     top, left = place
