@@ -41,13 +41,13 @@ def test_every_page_of_a_series_is_looked_at(tmp_path, rng):
 
 def test_each_page_is_looked_for_in_the_file_it_lies_in(tmp_path, rng):
     ome = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
-    ome += 'DimensionOrder="XYZCT" Type="uint8" SizeX="16" SizeY="16" SizeZ="2" SizeC="1" SizeT="1">'
+    ome += 'DimensionOrder="XYZCT" Type="uint8" SizeX="64" SizeY="64" SizeZ="2" SizeC="1" SizeT="1">'
     for z, name in enumerate(("a.ome.tif", "b.ome.tif")):
         ome += f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{z}</UUID></TiffData>'
     ome += "</Pixels></Image></OME>"
-    planes = np.zeros((16, 16), np.uint8), rng.integers(0, 255, (16, 16), np.uint8)
+    planes = rng.integers(0, 255, (2, 64, 64), np.uint8)
     for z, name in enumerate(("a.ome.tif", "b.ome.tif")):
-        text = ome.replace("<OME ", f'<OME UUID="urn:uuid:{z}" ')
+        text = ome.replace("<OME ", f'<OME UUID="urn:uuid:{z}" ') + z * 200 * " "  # the second lies elsewhere
         tifffile.imwrite(tmp_path / name, planes[z], compression="lzw", description=text, metadata=None)
     assert np.array_equal(read(tmp_path / "a.ome.tif", page=1).data[0], planes[1])
 
