@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,9 @@ def numbers(names: list[str]) -> list[int]:
     """Return a label for each name: its own number where it is the first with it, else one above all of these."""
     own = [own_number(name) for name in names]
     first = {number: i for i, number in reversed(list(enumerate(own))) if number}
-    free = count(max(first, default=0) + 1)
-    found = [number if first.get(number) == i else next(free) for i, number in enumerate(own)]
-    if max(found, default=0) > LARGEST:
-        raise ValueError(f"objects without a number are numbered after {max(first)}, beyond the largest label {LARGEST}")
-    return found
+    above = range(max(first, default=0) + 1, LARGEST + 1)
+    free = chain(above, (number for number in count(1) if number not in first))
+    return [number if first.get(number) == i else next(free) for i, number in enumerate(own)]
 
 
 def own_number(name: str) -> int:

@@ -39,10 +39,11 @@ def read(path: Path, shape: Shape | None = None) -> Segmentation:
         found, measured = geojson.read_measured(path, shape)
     else:
         found, measured = labels.read(path), {}
-    rows = table(beside(path, "objects")) if untouched(path, record) else measured
+    masks = as_masks(found)
+    masks = scored(masks, beside(path, "objects")) if untouched(path, record) else with_rows(masks, measured)
     spacing = known.get("spacing")
     image = Image(np.zeros((0, *found.shape), np.uint8), tuple(spacing) if spacing else None, known.get("unit", "um"))
-    return Segmentation(image, found, scored(as_masks(found), rows), Prompts(found.shape), record)
+    return Segmentation(image, found, masks, Prompts(found.shape), record)
 
 
 def name(path: Path) -> str:
@@ -66,19 +67,18 @@ def manifest(path: Path) -> dict[str, Any]:
 
 def untouched(path: Path, record: dict[str, Any]) -> bool:
     """Return whether `path` is, byte by byte, one of the files that the run wrote."""
-    written = [output["sha256"] for output in record.get("outputs", {}).values() if output["file"] == path.name]
-    return sha256(path) in written
+    return sha256(path) in [written["sha256"] for written in record.get("outputs", {}).values()]
 
 
-def table(path: Path) -> dict[int, Mapping[str, Any]]:
-    """Return the rows of the object table in a CSV file by label, none where there is no such file."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {int(row["label"]): row for row in csv.DictReader(file)}
+def scored(masks: Masks, table: Path) -> Masks:
+    """Return the objects with what the object table in a CSV file says of their labels."""
+    if not table.is_file():
+        return masks
+    with table.open(newline="", encoding="utf-8") as file:
+        return with_rows(masks, {int(row["label"]): row for row in csv.DictReader(file)})
 
 
-def scored(masks: Masks, rows: Mapping[int, Mapping[str, Any]]) -> Masks:
+def with_rows(masks: Masks, rows: Mapping[int, Mapping[str, Any]]) -> Masks:
     """Return the objects with what is known of their labels, by the names of the object table's columns."""
     found = [rows.get(number, {}) for number in masks.ids.tolist()]
     return replace(
