@@ -67,7 +67,8 @@ def outlines(image: Image, labels: NDArray[np.integer]) -> NDArray[np.uint8]:
     scale = Scale.of(labels.shape)
     thinned = image.data[:, :: scale.thin, :: scale.thin]
     pixels = normalise(thinned, *intensity_range(image.data))
-    picture = np.ascontiguousarray((np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8))
+    picture = np.empty((*pixels.shape[1:], len(pixels)), np.uint8)
+    np.multiply(np.moveaxis(pixels, 0, -1), 255, out=picture, casting="unsafe")  # no second picture in floats
     colour = ON_BRIGHT if picture.mean() > 128 else ON_DARK
     picture = picture.repeat(scale.enlarge, axis=0).repeat(scale.enlarge, axis=1)
     picture[find_boundaries(scale.pixels(labels), mode="inner")] = colour
