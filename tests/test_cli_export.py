@@ -109,3 +109,15 @@ def test_a_file_that_is_not_there_is_one_clear_line(tmp_path):
     answer = export(tmp_path / "no_labels.tif", "-o", tmp_path / "out", "--to", "coco")
     assert (answer.exit_code, len(answer.stderr.splitlines())) == (1, 1)
     assert "no_labels.tif does not exist" in answer.stderr
+
+
+@pytest.mark.parametrize("kind", ["geojson", "coco", "roi"])
+def test_a_volume_is_not_written_as_what_holds_a_plane(kind, tmp_path):
+    labels = np.zeros((3, 20, 20), np.uint8)
+    labels[1:, 2:5, 2:5] = 1
+    tifffile.imwrite(tmp_path / "a.tif", labels, photometric="minisblack")
+    answer = export(tmp_path / "a.tif", "-o", tmp_path / "out", "--to", f"labels,{kind}")
+    assert answer.exit_code == 1
+    assert f"a.tif has 3 axes (3, 20, 20), and {kind} hold a plane; export one plane at a time" in answer.stderr
+    assert not list((tmp_path / "out").iterdir())
+    assert export(tmp_path / "a.tif", "-o", tmp_path / "out", "--to", "labels,objects").exit_code == 0

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from made_up import NullModel, of_labels
-from promptless.io.geojson import read, write
+from promptless.io.geojson import numbers, read, read_measured, write
 from promptless.pipeline import segment
 
 LABELS = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 0, 1, 2, 5]))
@@ -89,13 +89,31 @@ def test_what_was_edited_in_qupath_is_read_whatever_its_class_and_type(tmp_path)
         feature(shapely.box(7, 4, 20, 20), objectType="annotation", name="7"),  # beyond the image
     )
     assert read(path, (6, 8)).tolist() == [
-        [1, 1, 0, 7, 7, 0, 0, 0],
-        [1, 1, 0, 7, 7, 0, 0, 0],
+        [8, 8, 0, 7, 7, 0, 0, 0],
+        [8, 8, 0, 7, 7, 0, 0, 0],
         [0] * 8,
         [0] * 8,
-        [0] * 7 + [3],
-        [0] * 7 + [3],
+        [0] * 7 + [10],
+        [0] * 7 + [10],
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["5", "", "3", "5"], [5, 6, 3, 7]),
+        (["1000000000", str(2**31 - 1), "x"], [10**9, 2**31 - 1, 1]),  # no number is left above the largest
+        ([str(2**31), "0" * 12 + "4", "0", "9" * 5000], [5, 4, 6, 7]),
+    ],
+)
+def test_objects_keep_the_number_they_are_named_by_and_others_come_after(names, expected):
+    assert numbers(names) == expected
+
+
+@pytest.mark.parametrize("measured", [{"score": 0.25, "Area": "NaN"}, [{"name": "score", "value": 0.25}], None])
+def test_what_was_measured_of_a_feature_comes_with_its_label(tmp_path, measured):
+    path = saved(tmp_path / "a.geojson", feature(shapely.box(0, 0, 1, 1), name="4", measurements=measured))
+    assert read_measured(path, (1, 1))[1] == {4: {"score": 0.25} if measured else {}}
 
 
 def test_the_later_of_two_that_overlap_lies_on_top(tmp_path):

@@ -41,6 +41,33 @@ def test_a_compressed_tiff_is_decoded_by_rows(options, rows, labels, tmp_path):
     assert np.array_equal(image.labels[rows], labels[rows])
 
 
+@pytest.mark.parametrize("pages", [1, 3])
+def test_damaged_lzw_labels_are_refused_before_the_decoder_sees_them(pages, rng, tmp_path):
+    stack = rng.integers(0, 9, (pages, 16, 16)).astype(np.uint8)
+    path = save(tmp_path / "a.tif", stack, photometric="minisblack", compression="lzw")
+    with tifffile.TiffFile(path) as file:
+        at = file.pages[-1].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[at : at + 8] = bytes([0x80, 0x45, 0x20, 0x50, 0x38, 0x24, 0x14, 0])  # crashed imagecodecs 2026.3.6
+    path.write_bytes(content)
+    with pytest.raises(UnreadableLabelsError, match="damaged LZW data"):
+        read(path)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd"])
+def test_tiles_that_were_never_written_are_background(compression, labels, tmp_path):
+    def tiles():
+        yield labels[:32, :32]
+        yield from [None] * 4
+        yield labels[32:64, :32]
+
+    options = {"shape": (64, 96), "dtype": labels.dtype, "tile": (32, 32), "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", tiles(), **options)
+    expected = np.zeros((64, 96), np.uint16)
+    expected[:32, :32], expected[32:, 64:] = labels[:32, :32], labels[32:64, :32]
+    assert np.array_equal(read(tmp_path / "a.tif").labels[:], expected)
+
+
 def test_rows_of_a_large_tiff_need_little_memory(tmp_path):
     large = np.zeros((4000, 4000), np.uint32)
     path = save(tmp_path / "a.tif", large, compression="zlib", rowsperstrip=64)

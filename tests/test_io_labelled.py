@@ -40,14 +40,28 @@ def test_beside_the_other_outputs_scores_and_pixel_size_are_known(result, tmp_pa
     assert found.manifest["model"] == result.manifest["model"]
 
 
-def test_an_object_that_was_added_has_no_score(result, tmp_path):
+def test_labels_that_were_changed_have_no_scores(result, tmp_path):
     paths = result.save(tmp_path, "a")
     labels = tifffile.imread(paths["labels"])
     labels[-3:, -3:] = 40
     tifffile.imwrite(paths["labels"], labels)
     found = read(paths["labels"])
     assert found.masks.ids[-1] == 40
-    assert np.flatnonzero(np.isnan(found.masks.scores)).tolist() == [9]
+    assert np.isnan(found.masks.scores).all()  # what 3 is now need not be what was scored as 3
+
+
+def test_an_object_drawn_in_place_of_a_deleted_one_has_no_score_of_its(result, tmp_path):
+    path = result.save(tmp_path, "a")["geojson"]
+    content = json.loads(path.read_text())
+    drawn = content["features"].pop(3) | {"properties": {"objectType": "annotation"}}
+    content["features"].append(drawn)
+    path.write_text(json.dumps(content))
+    found = read(path)
+    kept = [i for i in range(result.n_objects) if i != 3]
+    assert found.masks.ids.tolist() == [*result.masks.ids[kept], result.n_objects + 1]
+    assert found.masks.scores[:-1] == pytest.approx(result.masks.scores[kept], abs=1e-4)
+    assert found.masks.stability[:-1] == pytest.approx(result.masks.stability[kept], abs=1e-4)
+    assert np.isnan([found.masks.scores[-1], found.masks.stability[-1]]).all()
 
 
 def test_geojson_alone_needs_the_shape_of_its_image(result, tmp_path):

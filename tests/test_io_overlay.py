@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -96,3 +97,12 @@ def test_marks_at_the_border_are_cut():
 
 def test_without_prompts_the_picture_is_as_it_was():
     assert (with_prompts(np.full((50, 60, 3), 9, np.uint8), Prompts((50, 60))) == 9).all()
+
+
+def test_a_picture_takes_little_more_memory_than_its_colours_as_floats():
+    image = Image(np.zeros((3, 1500, 1500), np.uint8))
+    tracemalloc.start()
+    outlines(image, np.zeros((1500, 1500), np.int32))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 22 * 1500**2

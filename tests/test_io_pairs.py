@@ -74,3 +74,10 @@ def test_two_predictions_of_one_image_are_refused(folders):
 def test_a_folder_that_is_not_there_is_named(folders, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         pair(folders(["a.png"], [])[0], tmp_path / "nowhere")
+
+
+def test_an_image_beside_the_labels_that_promptless_made_of_it_is_no_prediction(folders):
+    outputs = ["a.png", "a_labels.tif", "a_classes.tif", "a_overlay.png", "a_manifest.json"]
+    truth, predicted = folders(["a.png", "b.png"], [*outputs, "b.png"])
+    assert names(pair(truth, predicted)) == {"a": ("a.png", "a_labels.tif"), "b": ("b.png", "b.png")}
+    assert not pair(truth, predicted).only_predicted

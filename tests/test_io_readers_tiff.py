@@ -7,6 +7,7 @@ from PIL import Image as PillowImage
 
 from promptless.errors import UnreadableImageError
 from promptless.io.readers import read
+from promptless.io.readers.tiff import tiff
 
 
 @pytest.fixture
@@ -214,3 +215,19 @@ def test_a_page_in_a_file_that_is_not_there_is_refused(grey, tmp_path):
     (tmp_path / "a.ome.tif").write_bytes(content.replace(b'SizeZ="2"', b'SizeZ="9"'))
     with pytest.raises(UnreadableImageError, match=r"a\.ome\.tif"):
         read(tmp_path / "a.ome.tif", 7)
+
+
+def test_labels_of_slices_are_no_channel_names(grey, tmp_path):
+    stack = np.stack([grey, grey])
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZYX", "Labels": ["top", "bottom"]})
+    assert read(tmp_path / "a.tif", page=1).origin.channel_names == ()
+    tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, metadata={"axes": "CYX", "Labels": ["DAPI", "FITC"]})
+    assert read(tmp_path / "b.tif", channel="FITC").origin.channel_names == ("DAPI", "FITC")
+
+
+@pytest.mark.parametrize(("rows", "at_once"), [(1000, 1), (500, 2), (10, 8)])
+def test_no_more_strips_are_counted_than_there_are(tmp_path, rows, at_once):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((1000, 1000), np.uint8), compression="zlib", rowsperstrip=rows)
+    with tiff(path) as opened:
+        assert opened.scenes[0].decoding == 2 * 10**6 + at_once * rows * 1000

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 
 from made_up import masks_of, rectangle
@@ -60,6 +62,17 @@ def test_objects_of_a_label_image_come_by_label():
     assert sorted(found) == [2, 7]
     assert (found[7].start, found[7].area) == ((1, 2), 6)
     assert isinstance(found[2], Mask)
+
+
+def test_large_labels_take_no_more_memory_than_small_ones():
+    labels = np.zeros((20, 20), np.int32)
+    labels[3:5, 3:5], labels[10, 10] = 20_000_000, 7
+    tracemalloc.start()
+    found = objects(labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert {number: mask.area for number, mask in found.items()} == {7: 1, 20_000_000: 4}
+    assert peak < 1e6
 
 
 def test_a_label_image_gives_its_objects_with_their_labels_as_ids():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,14 @@ def test_volumes_are_measured_without_the_shape_of_planes():
     columns = measured(labels, Image(labels[None], (2.0, 0.5, 0.5)))
     assert columns["volume_um3"].tolist() == [24]
     assert "perimeter" not in columns
+
+
+def test_large_labels_are_measured_without_a_table_as_long_as_they():
+    labels = labelled() * 10_000_000
+    tracemalloc.start()
+    columns = measured(labels, Image(labels[None]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert columns["label"].tolist() == [10_000_000, 20_000_000]
+    assert columns["area"].tolist() == [40, 36]
+    assert peak < 10e6

@@ -47,3 +47,18 @@ def test_one_image_has_no_interval(rng):
     low, high = interval_of_sums(np.ones((1, 2)), lambda sums: sums[..., 0], rng)
     assert np.isnan(low)
     assert np.isnan(high)
+
+
+def test_an_infinite_image_counts_only_where_it_is_drawn(rng):
+    values = np.r_[rng.uniform(1, 2, 19), np.inf]  # not drawn at all in 36 % of the resamples
+    terms = np.stack([values, np.ones(20)], axis=1)
+    low, high = interval_of_sums(terms, lambda sums: sums[..., 0] / sums[..., 1], rng)
+    assert 1 < low < 2
+    assert high == np.inf
+    expected = interval(values.tolist(), mean, rng)
+    assert (low, high) == pytest.approx(expected, abs=0.1)
+
+
+def test_images_that_are_all_infinite_have_an_infinite_interval(rng):
+    terms = np.stack([np.full(5, np.inf), np.ones(5)], axis=1)
+    assert interval_of_sums(terms, lambda sums: sums[..., 0] / sums[..., 1], rng) == (np.inf, np.inf)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from promptless.normalise import intensity_range, normalise
+from promptless.normalise import intensity_range, normalise, scaled, scaled_at_once
 
 
 def test_a_hot_pixel_does_not_move_the_range(rng):
@@ -53,3 +55,20 @@ def test_nuclei_on_a_thousandth_of_the_image_still_set_the_range():
     pixels[0, :6, :6] = 250
     assert intensity_range(pixels) == (0, 250)
     assert intensity_range(np.full((1, 3, 3), np.nan)) == (0, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 700, 800), (3, 300, 400), (2, 3, 200, 900), (3, 0, 5), (1, 2, 300_000)])
+def test_scaling_by_rows_gives_what_scaling_at_once_does(shape, rng):
+    pixels = rng.normal(100, 50, shape).astype(np.float32)
+    pixels[rng.uniform(size=shape) < 0.01] = np.nan
+    pixels[rng.uniform(size=shape) < 0.01] = np.inf
+    assert np.array_equal(scaled(pixels, 40, 160), scaled_at_once(pixels, 40, 160).astype(np.float32))
+
+
+def test_scaling_takes_little_more_memory_than_its_result():
+    pixels = np.zeros((3, 1000, 1000), np.uint8)
+    tracemalloc.start()
+    result = scaled(pixels, 0, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < result.nbytes + 8e6

@@ -16,6 +16,9 @@ TAKEN = -1
 FREE_SHARE = 0.5
 """An object is kept where at least this share of its pixels is not taken by better ones."""
 
+PIXELS_PER_LABEL = 16
+"""Labels are large where the image has fewer pixels than this for each number up to the largest."""
+
 
 class LabelSource(Protocol):
     """A label image, or a file of one that is read as it is sliced along its first axis."""
@@ -109,17 +112,29 @@ def largest_part(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def objects(labels: NDArray[np.integer]) -> dict[int, Mask]:
     """Return each object of a label image by its label."""
-    found = ndimage.find_objects(labels)
+    dense, values = compacted(labels)
     return {
-        i: Mask(tuple(s.start for s in region), labels[region] == i)
-        for i, region in enumerate(found, start=1)
+        number: Mask(tuple(s.start for s in region), dense[region] == i)
+        for i, (number, region) in enumerate(zip(values.tolist(), ndimage.find_objects(dense), strict=True), start=1)
         if region is not None
     }
 
 
+def compacted(labels: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Return a label image without large labels, and what its labels 1, 2, ... were called.
+
+    What looks objects up allocates by the largest label. An image whose labels are small as they are is not copied.
+    """
+    largest = int(labels.max(initial=0))
+    if largest * PIXELS_PER_LABEL <= labels.size:
+        return labels, np.arange(1, largest + 1)
+    values = np.unique(labels[labels > 0])
+    return np.searchsorted(np.r_[0, values], labels), values.astype(np.int64)
+
+
 def as_masks(labels: NDArray[np.integer]) -> Masks:
     """Return the objects of a label image with their labels as ids; scores and stability are not known (NaN)."""
-    values = np.unique(labels[labels > 0])
-    found = objects(np.searchsorted(np.r_[0, values], labels))
-    unknown = np.full(len(values), np.nan, np.float32)
-    return Masks(tuple(found.values()), values.astype(np.int64), unknown, unknown, np.zeros(len(values), bool))
+    found = objects(labels)
+    unknown = np.full(len(found), np.nan, np.float32)
+    ids = np.array(list(found), np.int64)
+    return Masks(tuple(found.values()), ids, unknown, unknown, np.zeros(len(found), bool))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skimage.measure import regionprops_table
 
 from promptless.image import Image
+from promptless.labels import compacted
 from promptless.masks import Masks
 
 PIXEL_PROPERTIES = ("label", "area", "bbox", "centroid")
@@ -43,9 +44,11 @@ def measure(labels: NDArray[np.integer], image: Image, masks: Masks) -> Columns:
         "mean_intensity",
     ]
     asked = [MODERN_NAMES.get(name, name) for name in names]
+    dense, values = compacted(labels)
     with np.errstate(invalid="ignore", over="ignore"):  # infinite pixels, of which the mean is no number
-        table = regionprops_table(labels, np.moveaxis(image.data, 0, -1), asked)
-    columns = {named(column, image): values for column, values in table.items()}
+        table = regionprops_table(dense, np.moveaxis(image.data, 0, -1), asked)
+    columns = {named(column, image): measured for column, measured in table.items()}
+    columns["label"] = values[columns["label"].astype(np.int64) - 1]
     columns |= physical(columns, image)
     return columns | {
         "score": masks.scores,

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 LOW, HIGH = 0.5, 99.8
 """Percentiles mapped to 0 and 1: robust to hot pixels, and still right where nuclei cover 1 % of the image."""
 
+BLOCK = 2**18
+"""About how many values are scaled at once."""
 ENDLESS = 1e300
 """Numbers from here on are taken for infinite: their differences are."""
 
@@ -30,9 +32,22 @@ def intensity_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
 
 
 def scaled(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:
-    """Return `pixels` as float32 in [0, 1], `low` and below being 0, `high` and above 1, what is not a number 0."""
+    """Return `pixels` (channel, *spatial) as float32 in [0, 1].
+
+    `low` and below become 0, `high` and above 1, what is not a number 0. A few rows at a time are held in double
+    precision, since all of them would take several times the result.
+    """
+    out = np.empty(pixels.shape, np.float32)
+    rows = max(1, BLOCK // max(1, pixels[:, :1].size))
+    for start in range(0, pixels.shape[1], rows):
+        out[:, start : start + rows] = scaled_at_once(pixels[:, start : start + rows], low, high)
+    return out
+
+
+def scaled_at_once(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float64]:
+    """Return `pixels` in [0, 1] as `scaled` does, in double precision."""
     finite = np.nan_to_num(pixels.astype(np.float64), nan=low, posinf=high, neginf=low)
-    return np.clip((np.clip(finite, low, high) - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
+    return np.clip((np.clip(finite, low, high) - low) / ((high - low) or 1.0), 0, 1)
 
 
 def normalise(pixels: NDArray[np.generic], low: float, high: float) -> NDArray[np.float32]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
+import numpy as np
+
 from promptless import __version__
 from promptless.model import Model
 from promptless.registry import model_hash
@@ -42,17 +44,22 @@ def manifest(model: Model, view: View, arguments: dict[str, Any], steps: Steps) 
     return {
         "versions": versions | {name: metadata.version(name) for name in packages},
         "model": {"name": model.config.name, "version": model.config.version, "hash": model_hash(model.config)},
-        "arguments": arguments,
+        "arguments": {name: plain(value) for name, value in arguments.items()},
         "image": {
             "shape": list(view.image.data.shape),
             "dtype": str(view.image.data.dtype),
-            "spacing": None if view.image.spacing is None else list(view.image.spacing),
+            "spacing": None if view.image.spacing is None else [float(size) for size in view.image.spacing],
             "unit": view.image.unit,
-            **asdict(origin),
+            **{name: plain(value) for name, value in asdict(origin).items()},
             "channel_names": list(origin.channel_names),
-            "intensity_range": [view.low, view.high],
-            "zoom": view.zoom,
+            "intensity_range": [float(view.low), float(view.high)],
+            "zoom": float(view.zoom),
         },
         "tiles": len(view.tiles(arguments["tile"], arguments["halo"])),
         "seconds": steps.rounded(),
     }
+
+
+def plain(value: Any) -> Any:
+    """Return a number of numpy's as Python's, which JSON can hold; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value

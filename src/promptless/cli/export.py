@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from promptless.cli.edge import Quiet, Verbose, chatter, listed, reporting, writable
+
+PLANAR = ("geojson", "roi", "coco")
+"""Formats of outlines and masks in a plane."""
 
 
 def export(
@@ -37,8 +41,18 @@ def export(
         free([path for paths in targets.values() for path in paths.values()], sources, overwrite)
         for source in sources:
             segmentation = labelled.read(source, size)
+            planar(source, segmentation.labels.shape, kinds)
             for path in outputs.save(segmentation, output, labelled.name(source), writers).values():
                 typer.echo(f"{path}")
+
+
+def planar(source: Path, shape: tuple[int, ...], kinds: Iterable[str]) -> None:
+    """Fail where a volume is to be written as what holds a plane."""
+    flat = [kind for kind in kinds if kind in PLANAR]
+    if flat and len(shape) != 2:
+        raise ValueError(
+            f"{source} has {len(shape)} axes {shape}, and {', '.join(flat)} hold a plane; export one plane at a time"
+        )
 
 
 def height_and_width(text: str) -> tuple[int, int]:

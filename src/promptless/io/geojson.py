@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from promptless.image import Shape
 from promptless.io.classes import CLASSES
 from promptless.io.outlines import fill, outline
 from promptless.result import Segmentation
+
+Measurements = dict[str, float]
+"""What a feature says was measured of it: score, stability, whatever else."""
+LARGEST = 2**31 - 1
+"""The largest label; a number above it is a name like any other."""
 
 
 def write(segmentation: Segmentation, path: Path) -> None:
@@ -49,26 +54,48 @@ def read(path: Path, shape: Shape) -> NDArray[np.int32]:
     """Return the label image (y, x) of `shape` that a GeoJSON file describes.
 
     A pixel belongs to the object in whose polygon its centre lies, the later one where two overlap. An object
-    whose name is a number that no other has keeps it as its label; the others get the next free numbers.
+    whose name is a number that no other has keeps it as its label; the others get numbers above all of these.
     Features of any class and type count; points and lines have no pixels.
     """
+    return read_measured(path, shape)[0]
+
+
+def read_measured(path: Path, shape: Shape) -> tuple[NDArray[np.int32], dict[int, Measurements]]:
+    """Return the label image that a GeoJSON file describes, and by label what each feature's measurements say."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = content if isinstance(content, list) else content.get("features", [content])
         shapes = [shapely.geometry.shape(entry["geometry"]) for entry in found]
-        names = [str((entry.get("properties") or {}).get("name", "")) for entry in found]
+        properties = [entry.get("properties") or {} for entry in found]
+        names = [str(known.get("name", "")) for known in properties]
+        measured = [measurements(known) for known in properties]
     except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
         raise ValueError(f"{path} cannot be read as GeoJSON with a geometry in every feature ({error})") from error
     labels = np.zeros(shape, np.int32)
-    for number, geometry in zip(numbers(names), shapes, strict=True):
+    given = numbers(names)
+    for number, geometry in zip(given, shapes, strict=True):
         mask = fill(geometry, shape)
         labels[mask.region][mask.pixels] = number
-    return labels
+    return labels, dict(zip(given, measured, strict=True))
+
+
+def measurements(properties: dict[str, Any]) -> Measurements:
+    """Return the numbers among a feature's measurements by name; QuPath wrote them as a list once."""
+    found = properties.get("measurements") or {}
+    pairs = found.items() if isinstance(found, dict) else ((entry["name"], entry["value"]) for entry in found)
+    return {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
 
 
 def numbers(names: list[str]) -> list[int]:
-    """Return a label for each name: its own number where it is the first with it, else a free one."""
-    own = [int(name) if name.isdecimal() and len(name) < 10 else 0 for name in names]
+    """Return a label for each name: its own number where it is the first with it, else one above all of these."""
+    own = [own_number(name) for name in names]
     first = {number: i for i, number in reversed(list(enumerate(own))) if number}
-    free = (number for number in count(1) if number not in first)
+    above = range(max(first, default=0) + 1, LARGEST + 1)
+    free = chain(above, (number for number in count(1) if number not in first))
     return [number if first.get(number) == i else next(free) for i, number in enumerate(own)]
+
+
+def own_number(name: str) -> int:
+    """Return the label that a name is, 0 where it is none."""
+    digits = name.lstrip("0") if name.isdecimal() else ""
+    return int(digits) if digits and len(digits) <= len(str(LARGEST)) and int(digits) <= LARGEST else 0

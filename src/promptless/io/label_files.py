@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from promptless.io.readers import lzw
 from promptless.labels import LabelSource
 
 
@@ -119,6 +120,7 @@ def read_tiff(path: Path) -> LabelImage:
             raise UnreadableLabelsError(colourful(path, channels[0]))
         if series.keyframe.compression in (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG):
             raise UnreadableLabelsError(lossy(path))
+        lzw.check_all(series)
         keep = [n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"]
         if len(series.pages) > 1 or len(keep) != 2:
             return LabelImage(series.asarray().reshape(keep))
@@ -144,6 +146,8 @@ class TiffRows:
             page = file.series[0].keyframe
             height, across = page.chunks[0], page.chunked[1]
             for index in range(start // height * across, -(-stop // height) * across):
+                if not page.databytecounts[index]:  # a tile that was never written is background
+                    continue
                 file.filehandle.seek(page.dataoffsets[index])
                 segment, place, shape = page.decode(file.filehandle.read(page.databytecounts[index]), index)
                 paste(segment, (place[2] - start, place[3]), shape[1:3], band)
@@ -151,7 +155,7 @@ class TiffRows:
 
 
 def paste(segment: NDArray[np.generic] | None, place: tuple[int, int], size: tuple[int, int], band: Any) -> None:
-    """Put what of a strip or tile lies in `band` there; one that was not written (None) is background."""
+    """Put what of a strip or tile lies in `band` there; one that the decoder passes over (None) is background."""
     if segment is None:
         return
     top, left = place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from promptless.image import Image, Shape
 from promptless.io import geojson, labels
+from promptless.io.hashes import sha256
 from promptless.io.outputs import WRITERS
 from promptless.labels import as_masks
 from promptless.masks import Masks
@@ -25,7 +27,8 @@ def read(path: Path, shape: Shape | None = None) -> Segmentation:
     """Read a label image, or GeoJSON outlines in an image of `shape` (y, x).
 
     Where the manifest of a run stands beside it, as NAME_manifest.json, that says the pixel size and the model,
-    and the scores come from NAME_objects.csv, by label. GeoJSON then needs no shape.
+    and GeoJSON needs no shape. Scores come from NAME_objects.csv, by label, where the file is as the run wrote it;
+    of GeoJSON that was changed, from each object's own measurements; else they are not known.
     """
     record = manifest(path)
     known = record.get("image", {})
@@ -33,12 +36,14 @@ def read(path: Path, shape: Shape | None = None) -> Segmentation:
         shape = shape or tuple(known.get("shape", ())[1:])
         if len(shape) != 2:
             raise ValueError(f"{path} does not say how large its image is; give its height and width (--shape)")
-        found = geojson.read(path, shape)
+        found, measured = geojson.read_measured(path, shape)
     else:
-        found = labels.read(path)
+        found, measured = labels.read(path), {}
+    masks = as_masks(found)
+    masks = scored(masks, beside(path, "objects")) if untouched(path, record) else with_rows(masks, measured)
     spacing = known.get("spacing")
     image = Image(np.zeros((0, *found.shape), np.uint8), tuple(spacing) if spacing else None, known.get("unit", "um"))
-    return Segmentation(image, found, scored(as_masks(found), beside(path, "objects")), Prompts(found.shape), record)
+    return Segmentation(image, found, masks, Prompts(found.shape), record)
 
 
 def name(path: Path) -> str:
@@ -60,12 +65,21 @@ def manifest(path: Path) -> dict[str, Any]:
     return content
 
 
+def untouched(path: Path, record: dict[str, Any]) -> bool:
+    """Return whether `path` is, byte by byte, one of the files that the run wrote."""
+    return sha256(path) in [written["sha256"] for written in record.get("outputs", {}).values()]
+
+
 def scored(masks: Masks, table: Path) -> Masks:
     """Return the objects with what the object table in a CSV file says of their labels."""
     if not table.is_file():
         return masks
     with table.open(newline="", encoding="utf-8") as file:
-        rows = {int(row["label"]): row for row in csv.DictReader(file)}
+        return with_rows(masks, {int(row["label"]): row for row in csv.DictReader(file)})
+
+
+def with_rows(masks: Masks, rows: Mapping[int, Mapping[str, Any]]) -> Masks:
+    """Return the objects with what is known of their labels, by the names of the object table's columns."""
     found = [rows.get(number, {}) for number in masks.ids.tolist()]
     return replace(
         masks,

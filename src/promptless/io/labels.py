@@ -23,6 +23,7 @@ def write(segmentation: Segmentation, path: Path) -> None:
     tifffile.imwrite(
         path,
         segmentation.labels.astype(dtype),
+        photometric="minisblack",
         compression="zlib",
         metadata=None,
         **resolution(segmentation.image),
@@ -33,7 +34,7 @@ def resolution(image: Image) -> dict[str, Any]:
     """Return the tags for the pixel size where it is known, as arguments of tifffile."""
     if image.spacing is None or image.unit != "um":
         return {}
-    return {"resolution": tuple(1e4 / s for s in reversed(image.spacing[-2:])), "resolutionunit": "CENTIMETER"}
+    return {"resolution": tuple(1e4 / float(s) for s in reversed(image.spacing[-2:])), "resolutionunit": "CENTIMETER"}
 
 
 def read(path: Path) -> NDArray[np.int32]:

@@ -65,12 +65,18 @@ def write_prompts(segmentation: Segmentation, path: Path) -> None:
 def outlines(image: Image, labels: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Return the picture (y, x, 3) of an image with two spatial axes and of its objects."""
     scale = Scale.of(labels.shape)
-    thinned = image.data[:, :: scale.thin, :: scale.thin]
-    pixels = normalise(thinned, *intensity_range(image.data))
-    picture = np.ascontiguousarray((np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8))
+    picture = thinned(image, scale.thin)
     colour = ON_BRIGHT if picture.mean() > 128 else ON_DARK
     picture = picture.repeat(scale.enlarge, axis=0).repeat(scale.enlarge, axis=1)
     picture[find_boundaries(scale.pixels(labels), mode="inner")] = colour
+    return picture
+
+
+def thinned(image: Image, thin: int) -> NDArray[np.uint8]:
+    """Return every `thin`-th pixel of an image as colours (y, x, 3)."""
+    pixels = normalise(image.data[:, ::thin, ::thin], *intensity_range(image.data))
+    picture = np.empty((*pixels.shape[1:], len(pixels)), np.uint8)
+    np.multiply(np.moveaxis(pixels, 0, -1), 255, out=picture, casting="unsafe")  # no second picture in floats
     return picture
 
 

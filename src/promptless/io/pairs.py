@@ -41,14 +41,20 @@ def pair(truth: Path, predicted: Path) -> Pairing:
 
 
 def label_files(path: Path) -> list[Path]:
-    """Return a file, or the label files directly in a folder, sorted; the overlays that promptless writes are none."""
+    """Return a file, or the label files directly in a folder, sorted.
+
+    Where promptless wrote NAME_labels.tif, its overlay and class map are none, and NAME.png is the image of it.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if path.is_file():
         return [path]
     files = sorted(p for p in path.iterdir() if suffix(p) in READERS and p.is_file() and not p.name.startswith("."))
     names = {p.name for p in files}
-    return [p for p in files if p.name.removesuffix("_overlay.png") + "_labels.tif" not in names]
+    files = [p for p in files if p.name.removesuffix("_overlay.png") + "_labels.tif" not in names]
+    written = {name.removesuffix("_labels.tif") for name in names if name.endswith("_labels.tif")}
+    written = {name for name in written if (path / f"{name}_manifest.json").is_file()}
+    return [p for p in files if stem(p).removesuffix("_classes") not in written]
 
 
 def by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:

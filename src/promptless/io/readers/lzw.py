@@ -24,11 +24,19 @@ WIDTHS = code_widths()
 STARTS = np.cumsum(WIDTHS) - WIDTHS
 
 
-def check(page: tifffile.TiffPage) -> None:
+def check_all(series: tifffile.TiffPageSeries) -> None:
+    """Refuse a series of which a page has a stream that is not sound LZW."""
+    for page in series.pages:
+        if page is not None:
+            check(page)
+
+
+def check(page: tifffile.TiffPage | tifffile.TiffFrame) -> None:
     """Refuse a page with a stream that is not sound LZW."""
-    if page.compression != COMPRESSION.LZW or page.keyframe.fillorder != 1:
+    if page.keyframe.compression != COMPRESSION.LZW or page.keyframe.fillorder != 1:
         return
-    file = page.keyframe.parent.filehandle
+    file = page.parent.filehandle
+    file.open()  # a series may lie in several files, of which tifffile closes all but the first
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         file.seek(offset)
         if count and not sound(file.read(count)):

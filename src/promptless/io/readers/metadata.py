@@ -85,9 +85,12 @@ def imagej_spacing(file: tifffile.TiffFile) -> tuple[float, ...] | None:
 
 
 def imagej_channel_names(file: tifffile.TiffFile) -> tuple[str, ...]:
-    """Return the labels of the first planes, which are the channels', none where two are alike."""
+    """Return the labels of the first planes, which are the channels', none where two are alike.
+
+    In a file of one channel they are the slices'.
+    """
     metadata = file.imagej_metadata or {}
     labels = metadata.get("Labels") or []
     n = int(metadata.get("channels", 1))
     names = tuple(PLACE.sub("", str(label)).strip() for label in ([labels] if isinstance(labels, str) else labels)[:n])
-    return names if len(set(names)) == n and all(names) else ()
+    return names if n > 1 and len(set(names)) == n and all(names) else ()

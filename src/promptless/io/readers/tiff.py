@@ -88,7 +88,8 @@ def scene(series: tifffile.TiffPageSeries, known: metadata.Metadata) -> Scene:
     if samples.n > 1:
         axes, shape = axes + samples.axis, (*shape, samples.n)
     page = series.keyframe
-    decoding = COPIES * page.nbytes + WORKERS * prod(page.chunks) * page.dtype.itemsize
+    at_once = min(WORKERS, prod(page.chunked))
+    decoding = COPIES * page.nbytes + at_once * prod(page.chunks) * page.dtype.itemsize
     return Scene(axes, shape, samples.dtype, decoding, known.spacing, known.channel_names)
 
 
@@ -116,6 +117,7 @@ def block(series: tifffile.TiffPageSeries, number: int) -> NDArray[np.generic]:
     """Decode one block of a series."""
     shape = series.shape[n_leading(series) :]
     if n_leading(series) == 0 and len(series.pages) > 1:
+        lzw.check_all(series)
         return np.asarray(series.asarray())
     if number >= len(series.pages):
         return beyond(series, number, prod(shape)).reshape(shape)
