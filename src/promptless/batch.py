@@ -143,8 +143,8 @@ class Request:
 def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None) -> bool:
     """Return whether `manifest` vouches for this very image and request; raise where it vouches for another.
 
-    Results of which a file is gone, or labels or table are not what they were, are not finished, nor are
-    those without an embedding that shall be kept.
+    Results of which a file is gone, or the label image is not what it was, are not finished, nor are those
+    without an embedding that shall be kept.
     """
     if not manifest.exists():
         return False
@@ -156,7 +156,7 @@ def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None
             "--overwrite replaces them, another folder keeps both"
         )
     written = manifests.written(record, manifest.parent)
-    whole = all(manifests.vouches(record, kind, written[kind]) for kind in ("labels", "objects") if kind in written)
+    whole = "labels" in written and manifests.vouches(record, "labels", written["labels"])
     return whole and all(p.is_file() for p in written.values()) and (kept is None or kept.folder.is_dir())
 
 

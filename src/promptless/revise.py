@@ -101,9 +101,8 @@ def summary(result: Segmentation) -> str:
     last = result.manifest["edits"][-1]
     done = {word: len(last[word]) for word in ("added", "edited", "deleted", "without_object")}
     told = ", ".join(f"{n} {word.replace('_', ' an ')}" for word, n in done.items() if n)
-    return (
-        told if any(done[word] for word in ("added", "edited", "deleted")) else f"nothing changed; {told}".strip("; ")
-    )
+    changed = sum(done.values()) > done["without_object"]
+    return told if changed else f"nothing changed; {told}".strip("; ")
 
 
 def earlier(job: Job, folder: Path, revision: Revision, options: dict[str, Any]) -> Segmentation | None:
