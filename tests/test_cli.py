@@ -295,7 +295,9 @@ def test_more_outputs_come_on_request(images, run, tmp_path):
     assert {"roi", "coco", "classes", "manifest"} <= set(json.loads(answer.stdout)["outputs"])
     assert {"a_rois.zip", "a_coco.json", "a_classes.tif"} <= set(outputs(tmp_path / "out", "a"))
     assert "skipped" in run(images / "a.png", "--also", "coco,roi,classes", "--overlay", "prompts").stdout
-    assert "other settings; --overwrite" in run(images / "a.png").stderr
+    assert "skipped" in run(images / "a.png").stdout  # all that is asked for is there
+    assert "differ in: parquet; --overwrite" in run(images / "a.png", "--also", "parquet").stderr
+    assert "differ in: overlay; --overwrite" in run(images / "a.png", "--overlay", "outlines").stderr
 
 
 @pytest.mark.parametrize(("option", "known"), [("--also", "roi, coco"), ("--overlay", "outlines, prompts")])
