@@ -59,7 +59,7 @@ def npy_bomb(path, side):
         ("a.png", png_bomb, 60_000),
         ("a.tif", tiff_bomb, 20_000),
         ("a.tif", tiff_bomb, 60_000),
-        ("a.tif", tile_bomb, 40_000),
+        ("a.tif", tile_bomb, 50_000),
     ],
 )
 def test_a_small_file_that_becomes_enormous_is_refused_before_it_is_decoded(name, write, side, tmp_path):
