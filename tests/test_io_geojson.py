@@ -132,3 +132,13 @@ def test_what_is_no_geojson_is_refused_by_name(tmp_path, text):
     (tmp_path / "a.geojson").write_text(text)
     with pytest.raises(ValueError, match=r"a\.geojson cannot be read as GeoJSON"):
         read(tmp_path / "a.geojson", (3, 3))
+
+
+def test_outlines_outside_the_image_mean_that_its_shape_is_wrong(tmp_path):
+    ring = [[50, 5], [60, 5], [60, 9], [50, 9], [50, 5]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert read(path, (20, 55)).any()  # one that reaches beyond the border is cut there
+    with pytest.raises(ValueError, match="has 1 outlines outside an image of 20 x 40"):
+        read(path, (20, 40))

@@ -141,3 +141,13 @@ def test_an_id_given_twice_is_refused(change, out):
     (out / "a_prompts.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"the ids \[1\] more than once"):
         change(Revision(out / "a_prompts.json"))
+
+
+def test_prompts_of_another_image_of_the_same_shape_are_refused(change, out, job, tmp_path):
+    prompts = edited(out / "a_prompts.json", tmp_path / "p.json")
+    PillowImage.fromarray(picture(LABELS[::-1])).save(job.source)
+    with pytest.raises(ValueError, match="is for another image"):
+        change(Revision(prompts), folder=tmp_path / "new")
+    content = json.loads(prompts.read_text())
+    prompts.write_text(json.dumps({**content, "image": ""}))
+    assert change(Revision(prompts), folder=tmp_path / "new").state == "done"

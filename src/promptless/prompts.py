@@ -101,10 +101,11 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """The prompts of an image of spatial `shape`, one per object."""
+    """The prompts of an image of spatial `shape`, one per object; `image` is its file's SHA-256, "" where not known."""
 
     shape: Shape
     items: tuple[Prompt, ...] = field(default=())
+    image: str = ""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -116,7 +117,15 @@ class Prompts:
     def to_json(self) -> str:
         """Return the text of a `NAME_prompts.json` file, one line per object, so that it can be compared and edited."""
         lines = ",\n".join("  " + json.dumps(to_entry(p, self.shape)) for p in self.items)
-        head = json.dumps({"format": "promptless.prompts", "version": 1, "axes": axes(self.shape), "shape": self.shape})
+        head = json.dumps(
+            {
+                "format": "promptless.prompts",
+                "version": 1,
+                "image": self.image,
+                "axes": axes(self.shape),
+                "shape": self.shape,
+            }
+        )
         return f'{head[:-1]}, "prompts": [\n{lines}\n]}}\n'
 
     @classmethod
@@ -131,7 +140,8 @@ class Prompts:
             raise ValueError(f'the prompts file has the shape {shape!r}; it must be the image\'s, as "shape": [y, x]')
         if not isinstance(entries, list):
             raise ValueError('the prompts file has no list of "prompts"')
-        return cls(tuple(shape), tuple(entry_at(i, entry, tuple(shape)) for i, entry in enumerate(entries)))
+        items = tuple(entry_at(i, entry, tuple(shape)) for i, entry in enumerate(entries))
+        return cls(tuple(shape), items, str(content.get("image", "")))
 
     def save(self, path: Path) -> None:
         """Write the prompts file."""

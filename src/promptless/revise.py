@@ -32,9 +32,14 @@ class Revision:
     negative: Clicks | None = None
 
     def of(self, previous: Segmentation) -> Prompts:
-        """Return all prompts that the user wants."""
+        """Return all prompts that the user wants; raise where their file is for another image."""
         if self.prompts is not None:
-            previous = replace(previous, prompts=Prompts.load(self.prompts))
+            prompts = Prompts.load(self.prompts)
+            if prompts.image not in ("", previous.manifest["input"]["sha256"]):
+                raise ValueError(
+                    f'{self.prompts} is for another image; if it is meant for this one, set its "image" to ""'
+                )
+            previous = replace(previous, prompts=prompts)
         return editing.clicked(previous, self.positive or [], self.negative or [])
 
 

@@ -42,7 +42,10 @@ def prompts(
     if output.suffix != ".json":
         raise typer.BadParameter(f"{output} is no prompts file; name it FILE.json", param_hint="--output")
     with reporting(verbose, "interrupted; nothing was written"):
+        from dataclasses import replace
+
         from promptless.io.atomic import replacing
+        from promptless.io.hashes import sha256
         from promptless.pipeline import prompt
         from promptless.registry import load
 
@@ -62,5 +65,5 @@ def prompts(
                 progress=lambda done, total: advance(done / total, image.name),
             )
         with replacing(output) as temporary:
-            found.save(temporary)
+            replace(found, image=sha256(image)).save(temporary)
     typer.echo(f"{image.name}: {len(found)} prompts, {output}")

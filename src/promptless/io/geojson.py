@@ -71,6 +71,11 @@ def read_measured(path: Path, shape: Shape) -> tuple[NDArray[np.int32], dict[int
         measured = [measurements(known) for known in properties]
     except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
         raise ValueError(f"{path} cannot be read as GeoJSON with a geometry in every feature ({error})") from error
+    frame = shapely.box(0, 0, shape[1], shape[0])
+    outside = sum(not (geometry.is_empty or geometry.intersects(frame)) for geometry in shapes)
+    if outside:
+        size = " x ".join(map(str, shape))
+        raise ValueError(f"{path} has {outside} outlines outside an image of {size} (y, x) pixels; give its true shape")
     labels = np.zeros(shape, np.int32)
     given = numbers(names)
     for number, geometry in zip(given, shapes, strict=True):

@@ -39,7 +39,8 @@ def write_objects(segmentation: Segmentation, path: Path) -> None:
 
 def write_prompts(segmentation: Segmentation, path: Path) -> None:
     """Write the prompts."""
-    segmentation.prompts.save(path)
+    image = segmentation.manifest.get("input", {}).get("sha256", "")
+    replace(segmentation.prompts, image=image).save(path)
 
 
 def write_manifest(segmentation: Segmentation, path: Path) -> None:
