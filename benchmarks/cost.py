@@ -98,7 +98,7 @@ def whole_against_windows(model_name: str, image: Image, n: int = 20) -> None:
     window, tokens = model.config.window, model.config.window.points + 2
     seconds = {}
     for name, cells in (("whole", features.shape[-1]), ("window", window.cells)):
-        decoder = PromptDecoder(size.sam, window.stride, cells)
+        decoder = PromptDecoder.fresh(size.sam, window.stride, cells)
         decoder.load_state_dict(model.network.decoder.state_dict())
         part = torch.from_numpy(features[None, :, :cells, :cells]).expand(n, -1, -1, -1)
         pixels = cells * window.stride

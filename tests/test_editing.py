@@ -10,10 +10,10 @@ import pytest
 from made_up import discs, point, same_partition
 from promptless.editing import Changes, blank, by_tile, clicked, edit
 from promptless.embeddings import Embeddings
+from promptless.loading import load
 from promptless.masks import Mask
 from promptless.pipeline import prompt, segment
 from promptless.prompts import Prompt, Prompts
-from promptless.registry import load
 from promptless.tiles import Tile
 
 

@@ -93,7 +93,7 @@ def test_exporting_twice_gives_the_same_bytes(tiny, tiny_folder, tiny_config, tm
 def test_the_sizes_that_ship_stay_below_the_limit(tmp_path):
     content = tomllib.loads(RECIPE.read_text())
     network = recipes.from_dict(PromptableSize, recipes.network_tables(content["network"], "recipe"), "recipe")
-    export(Promptable(network), recipes.model_config(content["model"], "recipe"), tmp_path)
+    export(Promptable(network), ModelConfig.from_dict(content["model"], "recipe"), tmp_path)
     size = {name: (tmp_path / name).stat().st_size for name in FILES}
     assert 1_000_000 < size["model.safetensors"] <= LIMIT
     assert size["encode.onnx"] + size["decode.onnx"] <= LIMIT

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from made_up import NullModel
-from promptless.registry import load
+from promptless.loading import load
 
 
 @pytest.fixture(params=["null", "onnx", "torch"])

@@ -97,7 +97,7 @@ def test_unknown_widths_list_the_known_ones():
 def test_the_small_base_is_a_backbone_too():
     small = BACKBONES["nuclei"](WEIGHTS / "nuclei")
     image = torch.rand(1, 3, 128, 256)
-    assert small.encode(image).shape == (1, small.embedding, 128 // small.patch, 256 // small.patch)
+    assert small.encode(image).shape == (1, small.embedding, 128 // small.stride, 256 // small.stride)
     assert (small.embedding, small.image_size) == (128, None)
     sparse, dense = small.prompt_encoder(torch.rand(1, 1, 1, 2), torch.ones(1, 1, 1), None, None)
     assert sparse.shape[-1] == dense.shape[1] == small.embedding

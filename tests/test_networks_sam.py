@@ -11,6 +11,7 @@ from promptless.networks.sam import PromptDecoder, SamSize, encode, vision_encod
 SIZE = SamSize(embedding=32, patch=8, width=16, layers=2, heads=2, window=4, mlp=64, decoder_heads=2)
 STRIDE, CELLS = 4, 8
 PIXELS = STRIDE * CELLS
+WINDOW = (PIXELS, PIXELS)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def encoder():
 @pytest.fixture(scope="module")
 def decoder():
     torch.manual_seed(3)
-    return PromptDecoder(SIZE, STRIDE, CELLS).eval()
+    return PromptDecoder.fresh(SIZE, STRIDE, CELLS).eval()
 
 
 def test_a_fresh_encoder_looks_at_the_image(encoder):
@@ -63,7 +64,7 @@ def test_the_positional_matrix_is_frozen(decoder):
 
 
 def test_distinct_positions_have_distinct_encodings(decoder):
-    encoded = decoder.position(torch.zeros(1, 32, CELLS, CELLS))[0].flatten(1).T  # (cells, channel)
+    encoded = decoder.positions((CELLS, CELLS))[0].flatten(1).T  # (cells, channel)
     distance = torch.cdist(encoded, encoded)
     assert distance[~torch.eye(len(distance), dtype=bool)].min() > 0.3
 
@@ -72,7 +73,7 @@ def test_near_positions_are_more_alike_than_far_ones(decoder):
     """With transformers' own scale the encoding is noise."""
     along = torch.linspace(0, PIXELS - 1, 64)
     coords = torch.stack([torch.full_like(along, 10), along], dim=-1)[:, None]
-    encoded = decoder.embed_tokens(coords, torch.ones(64, 1, dtype=torch.int64))[:, 0, 0]
+    encoded = decoder.embed_tokens(coords, torch.ones(64, 1, dtype=torch.int64), WINDOW)[:, 0, 0]
     near = (encoded[1:] - encoded[:-1]).norm(dim=-1).mean()
     far = (encoded[32:] - encoded[:32]).norm(dim=-1).mean()
     assert 3 * near < far
@@ -83,14 +84,14 @@ def test_points_are_embedded_as_transformers_embeds_them(decoder):
     labels = torch.tensor([[1, 0, 1, -1, 0]]).expand(3, -1)
     sparse, dense = decoder.prompt_encoder(coords.flip(-1)[:, None], labels[:, None], None, None)
     padded = torch.cat([coords, torch.zeros(3, 1, 2)], dim=1), torch.cat([labels, torch.full((3, 1), -1)], dim=1)
-    assert torch.allclose(decoder.embed_tokens(*padded), sparse, atol=1e-6)
+    assert torch.allclose(decoder.embed_tokens(*padded, WINDOW), sparse, atol=1e-6)
     assert torch.equal(decoder.embed_mask(torch.zeros(3, 1, PIXELS, PIXELS), torch.zeros(3, dtype=bool)), dense)
 
 
 def test_boxes_are_embedded_as_transformers_embeds_them(decoder):
     start, stop = torch.rand(4, 2) * 10, 15 + torch.rand(4, 2) * 10
     sparse, _ = decoder.prompt_encoder(None, None, torch.cat([start.flip(-1), stop.flip(-1)], -1)[:, None], None)
-    ours = decoder.embed_tokens(torch.stack([start, stop], dim=1), torch.tensor([[2, 3]]).expand(4, -1))
+    ours = decoder.embed_tokens(torch.stack([start, stop], dim=1), torch.tensor([[2, 3]]).expand(4, -1), WINDOW)
     assert torch.allclose(ours, sparse, atol=1e-6)
 
 
@@ -183,7 +184,7 @@ def two_discs(n, rng):
 
 def test_the_decoder_learns_that_the_mask_moves_when_the_point_moves():
     torch.manual_seed(3)
-    rng, learner = np.random.default_rng(0), PromptDecoder(SIZE, STRIDE, CELLS)
+    rng, learner = np.random.default_rng(0), PromptDecoder.fresh(SIZE, STRIDE, CELLS)
     optimiser = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], lr=4e-3)
     for _ in range(220):
         arguments, labels, which = two_discs(16, rng)

@@ -10,8 +10,8 @@ from PIL import Image as PillowImage
 from made_up import NULL, NullModel, discs, picture, same_partition
 from promptless.config import Kind
 from promptless.image import Image
+from promptless.loading import load
 from promptless.pipeline import segment
-from promptless.registry import load
 from promptless.view import View
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from promptless import registry
-from promptless.registry import find, load, model_hash, names, sha256, verify
+from promptless.loading import load
+from promptless.registry import find, model_hash, names, sha256, verify
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from promptless.registry import load
+from promptless.loading import load
 from promptless.runtimes.onnx import ENCODE, session
 
 

@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 
 from promptless.config import ModelConfig
 from promptless.export import round_to_half
+from promptless.loading import load
 from promptless.networks.checkpoints import WEIGHTS
-from promptless.registry import load
 from promptless.runtimes.torch import TorchModel
 
 

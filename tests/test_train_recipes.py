@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from made_up import discs, picture
 from promptless.cli import app
-from promptless.registry import load
+from promptless.loading import load
 from promptless.train.recipes import data_folder, read, train
 
 NUCLEI = Path(__file__).parent.parent / "recipes" / "nuclei.toml"

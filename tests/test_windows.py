@@ -6,9 +6,9 @@ import pytest
 from made_up import NULL, NullModel, in_image, point, rectangle
 from promptless.config import WindowConfig
 from promptless.labels import objects
+from promptless.loading import load
 from promptless.masks import Mask
 from promptless.prompts import Prompt, Prompts
-from promptless.registry import load
 from promptless.windows import (
     Level,
     Window,

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from promptless.evaluation import Evaluation as Evaluation
     from promptless.evaluation import evaluate as evaluate
     from promptless.image import Image as Image
+    from promptless.loading import load as load
     from promptless.pipeline import prompt as prompt
     from promptless.pipeline import segment as segment
     from promptless.prompts import Prompts as Prompts
-    from promptless.registry import load as load
     from promptless.result import Segmentation as Segmentation
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _HOMES = {
     "Segmentation": "result",
     "edit": "editing",
     "evaluate": "evaluation",
-    "load": "registry",
+    "load": "loading",
     "prompt": "pipeline",
     "segment": "pipeline",
 }

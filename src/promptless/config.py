@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+UPSCALING = 4
+"""SAM's mask decoder answers with four logits per cell of the embedding and axis."""
+INSTANCES, SEMANTIC = "instances", "semantic"
+"""What a model gives: every object decoded on its own, or one mask from one set of prompts (SAC, as published)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,16 @@ class WindowConfig:
         """Pixels per side of the window, unpooled."""
         return self.stride * self.cells
 
+    @property
+    def logits(self) -> int:
+        """Logits per side of a window's mask, and of its mask prompt."""
+        return UPSCALING * self.cells
+
+    @property
+    def pitch(self) -> float:
+        """Pixels per logit, unpooled."""
+        return self.stride / UPSCALING
+
 
 @dataclass(frozen=True)
 class ProposalConfig:
@@ -46,6 +62,32 @@ class ProposalConfig:
     saddles: tuple[float, ...] = (0.75,)  # readings: peaks are one object from this pass-to-peak ratio on
     min_area: int = 12  # pixels
     negatives: int = 3
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What an adapter adds to a frozen backbone (SAC, arXiv 2401.13220: LoRA, prompt generator, mask decoder)."""
+
+    backbone: str  # its name
+    sha256: str  # of its weights
+    rank: int = 4  # of LoRA on q and v of every attention layer of the image encoder; 0 for none
+    trained: tuple[str, ...] = ("mask_decoder",)  # parts of the backbone that are trained whole: some of `PARTS`
+    generator: tuple[int, ...] = (16, 32, 64, 128, 256)  # channels per level of the prompt generator's U-Net
+    features: str = "backbone"  # whose U-Net features our small base adds to its embedding: its own, or "generator"
+
+    def __post_init__(self) -> None:
+        strange = sorted(set(self.trained) - set(PARTS))
+        if strange:
+            raise ValueError(f"trained names {', '.join(strange)}; a backbone has {', '.join(PARTS)}")
+        if self.features not in FEATURES:
+            raise ValueError(f"features is {self.features!r}; it must be {' or '.join(FEATURES)}")
+        if self.rank < 0:
+            raise ValueError(f"the rank is {self.rank}; it must be at least 1 (4 is usual), or 0 for no LoRA")
+
+
+PARTS = ("mask_decoder", "prompt_encoder", "neck", "project")
+"""Parts of a backbone that an adapter may train whole; "project" is our small base's alone."""
+FEATURES = ("backbone", "generator")
 
 
 @dataclass(frozen=True)
@@ -61,8 +103,21 @@ class ModelConfig:
     window: WindowConfig = field(default_factory=WindowConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     min_score: float = 0.5
+    output: str = INSTANCES  # or SEMANTIC
+    input_size: int | None = None  # pixels per side: the most that the image encoder takes; None: any
+    adapter: AdapterConfig | None = None  # None: the model stands alone
+    classes: tuple[str, ...] = ()  # names of the classes 1, 2, ... of objects, where the model tells them
     network: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.output not in (INSTANCES, SEMANTIC):
+            raise ValueError(f'output is {self.output!r}; it must be "{INSTANCES}" or "{SEMANTIC}"')
+
+    @property
+    def maps(self) -> int:
+        """How many maps the prompt generator yields: foreground, interior distance for instances, one per class."""
+        return (2 if self.output == INSTANCES else 1) + (len(self.classes) + 1 if self.classes else 0)
 
     @classmethod
     def read(cls, path: Path) -> ModelConfig:
@@ -71,17 +126,25 @@ class ModelConfig:
             content = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not valid JSON ({error}); fetch or export the model again") from error
-        nested = {"kind": Kind, "window": WindowConfig, "proposals": ProposalConfig}
-        for name, kind in nested.items():
-            content[name] = from_dict(kind, content.get(name, {}), path)
-        return from_dict(cls, content, path)
+        return cls.from_dict(content, path)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], where: Path | str) -> ModelConfig:
+        """Return the configuration that a recipe's table, or `config.json`, describes."""
+        nested: dict[str, Any] = {name: from_dict(kind, content.get(name, {}), where) for name, kind in NESTED.items()}
+        if content.get("adapter") is not None:
+            nested["adapter"] = from_dict(AdapterConfig, content["adapter"], where)
+        return from_dict(cls, {**content, **nested}, where)
 
     def write(self, path: Path) -> None:
         """Write `config.json`."""
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-def from_dict(kind: type[T], values: dict[str, Any], where: Path | str) -> T:
+NESTED = {"kind": Kind, "window": WindowConfig, "proposals": ProposalConfig}
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], where: Path | str) -> T:
     """Return the dataclass `kind` made of `values`, lists as tuples; unknown names are refused."""
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from promptless import labels as label_images
 from promptless.embeddings import Embeddings
 from promptless.image import Shape
+from promptless.loading import load
 from promptless.masks import Mask, Masks
 from promptless.model import Model
 from promptless.pipeline import DEFAULTS, Progress, begun
 from promptless.prompts import BACKGROUND, OBJECT, USER, Prompt, Prompts, digest
 from promptless.record import Steps
-from promptless.registry import load
 from promptless.result import Segmentation
 from promptless.stitch import cut
 from promptless.tiles import Tile

@@ -76,12 +76,12 @@ def decode_example(
     network: Promptable, config: ModelConfig
 ) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
     """Return example inputs, names of inputs and outputs, and dynamic axes of `decode.onnx`."""
-    n, tokens, pixels = 3, config.window.points + 2, config.window.size
+    n, tokens, window = 3, config.window.points + 2, config.window
     inputs = (
-        torch.randn(n, network.size.sam.embedding, config.window.cells, config.window.cells),
-        torch.rand(n, tokens, 2) * pixels,
+        torch.randn(n, network.size.sam.embedding, window.cells, window.cells),
+        torch.rand(n, tokens, 2) * window.size,
         torch.randint(-1, 4, (n, tokens)),
-        torch.zeros(n, 1, pixels, pixels),
+        torch.zeros(n, 1, window.logits, window.logits),
         torch.tensor([True, False, True]),
     )
     names = ["windows", "point_coords", "point_labels", "mask_logits", "has_mask"]

@@ -16,12 +16,13 @@ from promptless.embeddings import Embeddings
 from promptless.errors import UnreadableImageError, VolumeError
 from promptless.image import Image, Shape
 from promptless.io.hashes import sha256
+from promptless.loading import load
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
 from promptless.prompts import Prompt, Prompts
 from promptless.propose import propose
 from promptless.record import Steps, manifest
-from promptless.registry import fitting, load
+from promptless.registry import fitting
 from promptless.result import Segmentation
 from promptless.tiles import Tile
 from promptless.view import View, each, encode

@@ -1,35 +1,17 @@
-"""One loader for every model: by name, from what ships with promptless, or from a folder."""
+"""The models that ship with promptless, and model folders: where they are, and whether they are whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from promptless.config import ModelConfig
 from promptless.io.hashes import sha256
-from promptless.model import Model
 
 WEIGHTS = Path(__file__).parent / "weights"
 CONFIG = "config.json"
-
-
-def load(name_or_folder: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Model:
-    """Load a model that ships ("nuclei") or a model folder, after checking every file against its hash.
-
-    `runtime` is "onnx" or "torch"; without it, "onnx" where the folder has ONNX files, else "torch".
-    `threads` is the number of processor threads; without it, all that the process may use.
-    """
-    folder = find(name_or_folder)
-    config = ModelConfig.read(folder / CONFIG)
-    if runtime is None:
-        runtime = "onnx" if set(NEEDED["onnx"]) <= set(config.files) else "torch"
-    if runtime not in RUNTIMES:
-        raise ValueError(f"there is no runtime {runtime!r}; use {' or '.join(RUNTIMES)}")
-    verify(folder, config, NEEDED[runtime])
-    return RUNTIMES[runtime](folder, config, threads)
 
 
 def names() -> list[str]:
@@ -74,24 +56,3 @@ def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
 def model_hash(config: ModelConfig) -> str:
     """Return one hash that stands for a model: its configuration, which has the hash of every other file."""
     return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
-
-
-def onnx_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:
-    """Open a model with onnxruntime."""
-    from promptless.runtimes.onnx import OnnxModel
-
-    return OnnxModel(folder, config, threads)
-
-
-def torch_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:
-    """Open a model with torch, which must be installed."""
-    try:
-        from promptless.runtimes.torch import TorchModel
-    except ImportError as error:
-        raise ImportError(f"the torch runtime needs {error.name}: pip install 'promptless[sam]'") from error
-    return TorchModel.load(folder, config, threads)
-
-
-NEEDED = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
-"""The files that each runtime reads."""
-RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None], Model]] = {"onnx": onnx_model, "torch": torch_model}

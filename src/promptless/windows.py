@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.config import WindowConfig
+from promptless.config import UPSCALING, WindowConfig
 from promptless.masks import Mask, Masks
 from promptless.model import Model
 from promptless.prompts import PADDING, Prompt, Prompts
@@ -148,12 +148,12 @@ def tokens_of(
 
 def mask_prompt(prompt: Prompt, window: Window, zoom: float, config: WindowConfig) -> Array:
     """Return the coarse mask as logits (*window): 1 on the object, -1 elsewhere, 0 between; all 0 without one."""
-    shape = (config.size,) * len(window.start)
+    shape = (config.logits,) * len(window.start)
     if prompt.coarse is None:
         return np.zeros(shape, np.float32)
-    pitch = window.pool / zoom  # image pixels per window pixel
+    pitch = window.pool * config.pitch / zoom  # image pixels per logit
     padded = np.pad(prompt.coarse.pixels, 1).astype(np.float32)
-    start = tuple(w * config.stride * pitch - (s - 1) for w, s in zip(window.start, prompt.coarse.start, strict=True))
+    start = tuple(w * UPSCALING * pitch - (s - 1) for w, s in zip(window.start, prompt.coarse.start, strict=True))
     return resample(padded, shape, start, (pitch,) * len(shape)) * 2 - 1
 
 
@@ -185,10 +185,10 @@ def in_image(
 
 def threshold(logits: Array, window: Window, zoom: float, config: WindowConfig, shape: tuple[int, ...]) -> Mask:
     """Return the pixels of the image where a window's logits are positive."""
-    pitch = window.pool / zoom
-    corner = [w * config.stride * pitch for w in window.start]  # image pixels
+    pitch = window.pool * config.pitch / zoom  # image pixels per logit
+    corner = [w * UPSCALING * pitch for w in window.start]  # image pixels
     start = tuple(max(0, int(np.floor(c))) for c in corner)
-    stop = tuple(min(n, int(np.ceil(c + config.size * pitch))) for n, c in zip(shape, corner, strict=True))
+    stop = tuple(min(n, int(np.ceil(c + config.logits * pitch))) for n, c in zip(shape, corner, strict=True))
     size = tuple(max(0, b - a) for a, b in zip(start, stop, strict=True))
     first = tuple((a - c) / pitch for a, c in zip(start, corner, strict=True))
     return Mask(start, resample(logits, size, first, (1 / pitch,) * len(size)) > 0).trimmed()

@@ -12,9 +12,10 @@ from skimage import data
 
 from promptless.data.prepared import read
 from promptless.image import Image
+from promptless.loading import load
 from promptless.metrics.pixels import dice
 from promptless.pipeline import segment
-from promptless.registry import load, names
+from promptless.registry import names
 
 SPLIT = Path(__file__).parents[2] / "recipes" / "splits" / "dsb2018.json"
 pytestmark = pytest.mark.skipif("nuclei" not in names(), reason="the model `nuclei` is not in src/promptless/weights")

@@ -36,7 +36,7 @@ def check(
     with reporting(verbose, "interrupted"):
         from promptless import check as story
         from promptless.io.readers.folders import images_in
-        from promptless.registry import load
+        from promptless.loading import load
 
         files = images_in(images, recursive)
         if not files:

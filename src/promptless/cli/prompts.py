@@ -46,8 +46,8 @@ def prompts(
 
         from promptless.io.atomic import replacing
         from promptless.io.hashes import sha256
+        from promptless.loading import load
         from promptless.pipeline import prompt
-        from promptless.registry import load
 
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} is there; --overwrite replaces it")

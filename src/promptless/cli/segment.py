@@ -81,7 +81,7 @@ def segment(
         threads = threads or threads_from_environment()
         from promptless import batch
         from promptless.io.readers.folders import others_in
-        from promptless.registry import load
+        from promptless.loading import load
 
         todo = batch.jobs(images, recursive, output)
         if not todo:

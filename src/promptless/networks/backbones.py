@@ -10,13 +10,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder, SamVisionEncoder
 
 from promptless.config import ModelConfig
 from promptless.networks import sam
 from promptless.networks.checkpoints import POSITIONS, WEIGHTS, fit
-from promptless.networks.promptable import Promptable
+from promptless.networks.promptable import STRIDE, Promptable, finer
+from promptless.networks.unet import UNet
 
 CONFIG = "config.json"
 MEAN, STD = (123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)
@@ -75,7 +77,8 @@ class Backbone(nn.Module):
     """Image encoder, prompt encoder and mask decoder, whatever their sizes; in evaluation mode, all weights frozen.
 
     `image_size` is the only size of image it takes, in pixels per side; None where it takes any multiple of
-    `patch`. `digest` is the sha256 of its weights file: an adapter belongs to one backbone.
+    `patch`. `digest` is the sha256 of its weights file: an adapter belongs to one backbone. `trunk` and `project`
+    are our small base's: a U-Net, and what turns its features into their share of the image embedding.
     """
 
     def __init__(
@@ -88,12 +91,16 @@ class Backbone(nn.Module):
         mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
         std: tuple[float, float, float] = (1.0, 1.0, 1.0),
         digest: str = "",
+        trunk: UNet | None = None,
+        project: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.name, self.image_size, self.mean, self.std, self.digest = name, image_size, mean, std, digest
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
+        self.trunk = trunk
+        self.project = project
         self.eval().requires_grad_(False)
 
     @property
@@ -103,13 +110,42 @@ class Backbone(nn.Module):
 
     @property
     def patch(self) -> int:
-        """Pixels per side of a cell of the image embedding."""
+        """Pixels per side of a token of the image encoder."""
         return int(self.image_encoder.config.patch_size)
 
-    def encode(self, image: Tensor) -> Tensor:
-        """Return the embedding (batch, channel, *spatial / patch) of an image (batch, 3, *spatial) in [0, 1]."""
+    @property
+    def stride(self) -> int:
+        """Pixels per side of a cell of the image embedding."""
+        return self.patch if self.project is None else STRIDE
+
+    def encode(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        """Return the embedding (batch, channel, *spatial / stride) of an image (batch, 3, *spatial) in [0, 1].
+
+        Where the backbone takes one size of image only, a smaller one is padded with the mean colour, as SAM's
+        is, and the embedding cut back. `features` (batch, channel, *spatial / 4) are taken in place of those of
+        the backbone's own U-Net.
+        """
         mean, std = (image.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return sam.encode(self.image_encoder, (image - mean) / std)
+        coarse = sam.encode(self.image_encoder, self.padded((image - mean) / std))
+        height, width = (-(-n // self.patch) for n in image.shape[2:])
+        coarse = coarse[:, :, :height, :width]
+        if self.project is None:
+            return coarse
+        seen = self.trunk(image).embedding if features is None and self.trunk is not None else features
+        embedding: Tensor = finer(coarse, self.patch // STRIDE) + self.project(seen)
+        return embedding
+
+    def padded(self, image: Tensor) -> Tensor:
+        """Return a normalised image with zeros after its end, as large as the backbone wants it."""
+        if self.image_size is None:
+            return image
+        missing = [self.image_size - n for n in image.shape[2:]]
+        if min(missing) < 0:
+            raise ValueError(
+                f"{self.name} takes images of up to {self.image_size} x {self.image_size} pixels, "
+                f"but this one has {' x '.join(map(str, image.shape[2:]))}; take smaller tiles"
+            )
+        return functional.pad(image, (0, missing[1], 0, missing[0]))
 
 
 def skeleton(name: str, architecture: Architecture, digest: str = "") -> Backbone:
@@ -135,13 +171,14 @@ def load_published(name: str, folder: Path, digest: str = "", architecture: Arch
 
 
 def load_promptable(folder: Path, digest: str = "") -> Backbone:
-    """Load our small base: the SAM in a model that `promptless train` made, without its prompt generator."""
+    """Load our small base: the SAM in a model that `promptless train` made; its U-Net belongs to the encoder."""
     config = ModelConfig.read(folder / CONFIG)
     network = Promptable.load(config.network, folder / WEIGHTS)
     if network.vision_encoder is None:
         raise ValueError(f"the model in {folder} has no image encoder (encoder = 'unet'), so it is no backbone")
     parts = network.vision_encoder, network.decoder.prompt_encoder, network.decoder.mask_decoder
-    return Backbone(config.name, *parts, image_size=None, digest=digest)
+    trunk = None if network.project is None else network.generator
+    return Backbone(config.name, *parts, image_size=None, digest=digest, trunk=trunk, project=network.project)
 
 
 def file_name(name: str) -> str:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from promptless.networks.backbones import Backbone
+from promptless.networks.checkpoints import fit
 
 RANK = 4
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+"""What PEFT calls its files."""
 TARGETS = r"image_encoder\.layers\.\d+\.attn\.qkv\.[qv]"
 """The layers that are adapted; the mask decoder has projections of q and v too, which are not."""
 
@@ -58,6 +62,15 @@ def save(model: PeftModel, folder: Path) -> None:
     """Write the adapters, in PEFT's layout: `adapter_model.safetensors` and `adapter_config.json`."""
     # Left to itself, peft asks the hub whether the base model's vocabulary has grown.
     model.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def fill(model: PeftModel, folder: Path) -> None:
+    """Give fresh adapters the weights in `folder`, all of them."""
+    path = folder / WEIGHTS
+    state = load_file(path)
+    wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
+    fit(state, wanted).check(str(path), "the adapter that its config.json describes")
+    set_peft_model_state_dict(model, state)
 
 
 def load(backbone: Backbone, folder: Path) -> PeftModel:

@@ -16,6 +16,8 @@ from promptless.networks.sam import PromptDecoder, SamSize
 from promptless.networks.unet import UNet
 
 ENCODERS = ("unet", "vit", "both")
+STRIDE = 4
+"""Pixels per cell of the embedding."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,6 @@ class Encoded(NamedTuple):
 class Promptable(nn.Module):
     """Prompt generator, image encoder and prompt decoder; images are (batch, 3, *spatial) in [0, 1]."""
 
-    STRIDE = 4
-
     def __init__(self, size: PromptableSize) -> None:
         super().__init__()
         self.size = size
@@ -62,7 +62,7 @@ class Promptable(nn.Module):
         if self.vision_encoder is not None and self.project is not None:
             # A fresh encoder is noise to the decoder: its share of the embedding starts at zero and grows.
             nn.init.zeros_(self.vision_encoder.neck.layer_norm2.weight)
-        self.decoder = PromptDecoder(size.sam, self.STRIDE, size.cells)
+        self.decoder = PromptDecoder.fresh(size.sam, STRIDE, size.cells)
 
     @classmethod
     def load(cls, size: dict[str, Any], weights: Path) -> Promptable:
@@ -78,9 +78,13 @@ class Promptable(nn.Module):
         if self.project is not None:
             parts.append(self.project(features.embedding))
         if self.vision_encoder is not None:
-            coarse = sam.encode(self.vision_encoder, image)
-            parts.append(functional.interpolate(coarse, scale_factor=self.size.sam.patch / self.STRIDE, mode="nearest"))
+            parts.append(finer(sam.encode(self.vision_encoder, image), self.size.sam.patch // STRIDE))
         return Encoded(sum(parts[1:], start=parts[0]), features.maps)
+
+
+def finer(embedding: Tensor, times: int) -> Tensor:
+    """Return an embedding on a grid that is `times` as fine."""
+    return functional.interpolate(embedding, scale_factor=float(times), mode="nearest")
 
 
 def projection(inputs: int, outputs: int) -> nn.Module:

@@ -76,26 +76,30 @@ class PromptDecoder(nn.Module):
     1 object, 0 background, 2 and 3 a box's corners, -1 padding.
     """
 
-    def __init__(self, size: SamSize, stride: int, cells: int) -> None:
+    def __init__(self, prompt_encoder: SamPromptEncoder, mask_decoder: SamMaskDecoder, stride: int, cells: int) -> None:
         super().__init__()
-        self.cells, self.pixels = cells, stride * cells
+        self.stride, self.cells, self.pixels = stride, cells, stride * cells
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.prompt_encoder.shared_embedding.positional_embedding.requires_grad_(False)
+
+    @classmethod
+    def fresh(cls, size: SamSize, stride: int, cells: int) -> PromptDecoder:
+        """Return one with random weights."""
         vision = SamVisionConfig(
             hidden_size=size.width, output_channels=size.embedding, num_pos_feats=size.embedding // 2
         )
         vision.scale = POSITION_SCALE
-        prompt = SamPromptEncoderConfig(hidden_size=size.embedding, image_size=self.pixels, patch_size=stride)
+        prompt = SamPromptEncoderConfig(hidden_size=size.embedding, image_size=stride * cells, patch_size=stride)
         decoder = SamMaskDecoderConfig(
             hidden_size=size.embedding,
             mlp_dim=size.mlp,
             num_attention_heads=size.decoder_heads,
             iou_head_hidden_dim=size.embedding,
         )
-        self.prompt_encoder = SamPromptEncoder(
-            SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
-        )
+        every = SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
         decoder._attn_implementation = "sdpa"
-        self.mask_decoder = SamMaskDecoder(decoder)
-        self.prompt_encoder.shared_embedding.positional_embedding.requires_grad_(False)
+        return cls(SamPromptEncoder(every), SamMaskDecoder(decoder), stride, cells)
 
     def forward(
         self, windows: Tensor, point_coords: Tensor, point_labels: Tensor, mask_logits: Tensor, has_mask: Tensor
@@ -122,18 +126,36 @@ class PromptDecoder(nn.Module):
         """Return the single mask of each window, or its candidates, with their predicted IoUs.
 
         `windows` (n, channel, cells, cells), `point_coords` (n, tokens, 2) in window pixels,
-        `point_labels` (n, tokens), `mask_logits` (n, 1, pixels, pixels), `has_mask` (n,).
+        `point_labels` (n, tokens), `mask_logits` (n, 1, 4 cells, 4 cells), `has_mask` (n,).
         """
-        sparse = self.embed_tokens(point_coords, point_labels)
+        sparse = self.embed_tokens(point_coords, point_labels, (self.pixels, self.pixels))
         dense = self.embed_mask(mask_logits, has_mask)
-        logits, iou = self.mask_decoder(windows, self.position(windows), sparse, dense, multimask_output=multimask)
+        positions = self.positions((self.cells, self.cells)).expand(windows.shape[0], -1, -1, -1)
+        logits, iou = self.mask_decoder(windows, positions, sparse, dense, multimask_output=multimask)
         return logits[:, 0], iou[:, 0]
 
-    def embed_tokens(self, coords: Tensor, labels: Tensor) -> Tensor:
-        """Return sparse embeddings (n, 1, tokens, channel): SAM's tables, with corners as points labelled 2 and 3."""
+    def whole(self, embedding: Tensor, point_coords: Tensor, point_labels: Tensor) -> Tensor:
+        """Return the logits (n, 4 gy, 4 gx) of one mask per image, each from one set of points on all of it.
+
+        `embedding` (n, channel, gy, gx), `point_coords` (n, tokens, 2) in pixels of the image, `point_labels`
+        (n, tokens). This is SAM as published, and SAC's output (arXiv 2401.13220): one mask for the whole image.
+        """
+        grid = (int(embedding.shape[2]), int(embedding.shape[3]))
+        sparse = self.embed_tokens(point_coords, point_labels, (grid[0] * self.stride, grid[1] * self.stride))
+        none = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand_as(embedding)
+        positions = self.positions(grid).expand(embedding.shape[0], -1, -1, -1)
+        logits, _ = self.mask_decoder(embedding, positions, sparse, none, multimask_output=False)
+        mask: Tensor = logits[:, 0, 0]
+        return mask
+
+    def embed_tokens(self, coords: Tensor, labels: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Return sparse embeddings (n, 1, tokens, channel): SAM's tables, with corners as points labelled 2 and 3.
+
+        `shape` is that of the image, or window, in whose pixels `coords` are.
+        """
         encoder = self.prompt_encoder
         xy = (coords.flip(-1) + 0.5)[:, None]  # SAM speaks x, y
-        embedded: Tensor = encoder.shared_embedding(xy, (self.pixels, self.pixels))
+        embedded: Tensor = encoder.shared_embedding(xy, shape)
         padding = (labels == -1)[:, None, :, None]
         embedded = torch.where(padding, encoder.not_a_point_embed.weight, embedded)
         for value, table in enumerate(encoder.point_embed):
@@ -147,9 +169,10 @@ class PromptDecoder(nn.Module):
         dense: Tensor = torch.where(has_mask[:, None, None, None], given, none)
         return dense
 
-    def position(self, windows: Tensor) -> Tensor:
-        """Return the positional encoding (n, channel, cells, cells) of the windows' own grid."""
-        axis = (torch.arange(self.cells, device=windows.device, dtype=torch.float32) + 0.5) / self.cells
-        grid = torch.stack([axis.expand(self.cells, -1), axis[:, None].expand(-1, self.cells)], dim=-1)  # x, y
-        encoded: Tensor = self.prompt_encoder.shared_embedding(grid)  # (cells, cells, channel)
-        return encoded.permute(2, 0, 1)[None].expand(windows.shape[0], -1, -1, -1)
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Return the positional encoding (1, channel, *grid) of the cells of a window, or of an image."""
+        device = self.prompt_encoder.no_mask_embed.weight.device
+        y, x = ((torch.arange(n, device=device, dtype=torch.float32) + 0.5) / n for n in grid)
+        every = torch.stack([x.expand(grid[0], -1), y[:, None].expand(-1, grid[1])], dim=-1)
+        encoded: Tensor = self.prompt_encoder.shared_embedding(every)  # (*grid, channel)
+        return encoded.permute(2, 0, 1)[None]

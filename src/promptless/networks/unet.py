@@ -25,7 +25,7 @@ class UNet(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], outputs: int, channels: int = 3) -> None:
         super().__init__()
-        self.stride = 2 ** (len(widths) - 1)
+        self.widths, self.stride = widths, 2 ** (len(widths) - 1)
         wide, fine = widths[1:], widths[:-1]
         self.stem = nn.Sequential(convolution(channels, widths[0]), convolution(widths[0], widths[0]))
         self.down = nn.ModuleList(

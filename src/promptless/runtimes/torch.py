@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from promptless.config import ModelConfig
 from promptless.model import Array, Decoded, ImageEmbedding
+from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS
 from promptless.networks.promptable import Promptable
 
@@ -17,16 +18,16 @@ from promptless.networks.promptable import Promptable
 class TorchModel:
     """A network with its configuration."""
 
-    def __init__(self, network: Promptable, config: ModelConfig) -> None:
+    def __init__(self, network: Promptable | Adapted, config: ModelConfig, threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
         self.config = config
         self.network = network.eval()
 
     @classmethod
     def load(cls, folder: Path, config: ModelConfig, threads: int | None = None) -> TorchModel:
         """Load the network in a model folder."""
-        if threads:
-            torch.set_num_threads(threads)
-        return cls(Promptable.load(config.network, folder / WEIGHTS), config)
+        return cls(Promptable.load(config.network, folder / WEIGHTS), config, threads)
 
     @torch.inference_mode()
     def encode(self, image: Array) -> ImageEmbedding:

@@ -143,11 +143,12 @@ def window_target(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the object in window pixels, each the share that it covers, and which pixels lie in the image."""
     start = tuple(float(w * config.stride * window.pool) for w in window.start)
-    shape, step = (config.size,) * labels.ndim, (float(window.pool),) * labels.ndim
+    pitch = window.pool * config.pitch
+    shape, step = (config.logits,) * labels.ndim, (pitch,) * labels.ndim
     target = resample((labels == number).astype(np.float32), shape, start, step)
     inside = np.ones(shape, np.float32)
     for axis, (first, n) in enumerate(zip(start, labels.shape, strict=True)):
-        centre = first + (np.arange(config.size) + 0.5) * window.pool
+        centre = first + (np.arange(config.logits) + 0.5) * pitch
         inside *= ((centre > 0) & (centre < n)).reshape([-1 if a == axis else 1 for a in range(labels.ndim)])
     return target, inside
 

@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig, from_dict
+from promptless.config import ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
 from promptless.data.sources import SOURCES
 from promptless.export import export
+from promptless.loading import NEEDED
 from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
-from promptless.registry import CONFIG, NEEDED, find, verify
+from promptless.registry import CONFIG, find, verify
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.loop import Schedule, Task, fit
@@ -88,7 +89,7 @@ def read(path: Path) -> Recipe:
         content["sampling"],
         from_dict(PromptableSize, network_tables(content["network"], where), where),
         {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
-        model_config(content["model"], where),
+        ModelConfig.from_dict(content["model"], where),
         content.get("start"),
     )
 
@@ -104,16 +105,6 @@ def data_folder(source: str) -> Path:
 def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the arguments of `PromptableSize`, its SAM as a `SamSize`."""
     return {**content, "sam": from_dict(SamSize, content.get("sam", {}), where)}
-
-
-def model_config(content: Mapping[str, Any], where: str) -> ModelConfig:
-    """Return the configuration of the model that a recipe yields."""
-    nested = {
-        "kind": from_dict(Kind, content.get("kind", {}), where),
-        "window": from_dict(WindowConfig, content.get("window", {}), where),
-        "proposals": from_dict(ProposalConfig, content.get("proposals", {}), where),
-    }
-    return from_dict(ModelConfig, {**content, **nested}, where)
 
 
 def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
