@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from promptless.train import devices
-from promptless.train.loop import Schedule, fit
+from promptless.train.loop import Schedule, State, fit, one_step
 
 SCHEDULE = Schedule(steps=12, batch=4, rate=0.05, warmup=3, checkpoint_every=5)
 
@@ -116,6 +116,14 @@ class Plain(Line):
         self.module = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
 
 
+class Random(Plain):
+    """A task with dropout."""
+
+    def __init__(self, stop=None):
+        super().__init__(stop)
+        self.module.insert(2, nn.Dropout(0.5))
+
+
 class Spoilt(Points):
     """From item 29 on, one in four is no number."""
 
@@ -174,6 +182,58 @@ def test_a_run_that_was_killed_with_9_and_resumed_is_the_same(tmp_path, where):
     assert (tmp_path / "killed" / "log.csv").read_text() == (tmp_path / "undisturbed" / "log.csv").read_text()
     assert all(torch.equal(resumed[name], value) for name, value in mean.items())
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == ["checkpoint.pt", "log.csv"]
+
+
+def test_dropout_is_part_of_the_curve_and_of_nothing_else(tmp_path):
+    mean = fit(Random(), Points(), SCHEDULE, tmp_path / "undisturbed")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Random(7), Points(), SCHEDULE, tmp_path / "killed")
+    torch.rand(5)
+    task = Random()
+    expected = torch.random.get_rng_state()
+    resumed = fit(task, Points(), SCHEDULE, tmp_path / "killed", resume=True)
+    assert (tmp_path / "killed" / "log.csv").read_text() == (tmp_path / "undisturbed" / "log.csv").read_text()
+    assert all(torch.equal(resumed[name], value) for name, value in mean.items())
+    assert torch.equal(torch.random.get_rng_state(), expected)
+
+
+def scaled(scale):
+    """Return a task and its state before the first step, with a loss scale as float16 has it."""
+    task = Plain()
+    state = State.fresh(task.module, SCHEDULE)
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return task, state
+
+
+def one_batch():
+    items = [Points()[i] for i in range(4)]
+    return {name: torch.stack([item[name] for item in items]) for name in ("x", "y")}
+
+
+def test_a_loss_scale_changes_no_step():
+    (small, state), (large, other) = scaled(1.0), scaled(1024.0)
+    for _ in range(3):
+        one_step(small, one_batch(), state, replace(SCHEDULE, accumulate=2))
+        one_step(large, one_batch(), other, replace(SCHEDULE, accumulate=2))
+    torch.testing.assert_close(weights(small), weights(large), rtol=0, atol=1e-6)
+
+
+def test_gradients_that_overflow_leave_a_step_out_until_the_scale_is_1():
+    class Steep(Plain):
+        def __call__(self, batch):
+            loss = super().__call__(batch)["loss"]
+            return {"loss": loss + (loss - loss.detach()).abs().sqrt()}
+
+    _, state = scaled(4.0)
+    task = Steep()
+    state.module, before = task.module, weights(task).clone()
+    state.optimiser = torch.optim.AdamW(task.module.parameters())
+    for scale in (2.0, 1.0):
+        one_step(task, one_batch(), state, SCHEDULE)
+        assert state.scaler.get_scale() == scale
+    with pytest.raises(FloatingPointError, match="norm of the gradients is nan"):
+        one_step(task, one_batch(), state, SCHEDULE)
+    assert torch.equal(weights(task), before)
 
 
 @pytest.mark.parametrize(("accumulate", "images"), [(1, "image28, image29, image30, image31"), (4, "image29")])

@@ -76,6 +76,12 @@ def moved(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
+def chance_apart(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context after which torch's random numbers go on as if nothing had been drawn in it."""
+    cards = [device.index or 0] if device.type == "cuda" else []
+    return torch.random.fork_rng(devices=cards)
+
+
 def loaders(device: torch.device, count: int) -> int:
     """Return how many processes make patches for each of `count` that train here; a GPU is fed by several."""
     if device.type == "cpu":

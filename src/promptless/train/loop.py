@@ -70,8 +70,9 @@ def fit(
             raise FileExistsError(f"{checkpoint} is there; resume goes on from it, another folder begins anew")
         state.load(checkpoint, identity)
     run = Run(folder, state, schedule, world)
-    with sparing(task.module, schedule.memory):
+    with sparing(task.module, schedule.memory), devices.chance_apart(where):
         for batch in batches(dataset, schedule, state.step, where, world):
+            torch.manual_seed(state.step * world.count + world.rank)  # dropout is part of the curve
             with explained(state, dataset, folder):
                 losses = one_step(task, batch, state, schedule, world)
                 run.record(losses, identity)
