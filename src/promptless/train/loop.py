@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+from promptless.train.learned import copied, learned, take
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +70,13 @@ def fit(
     *,
     resume: bool = False,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    watch: Callable[[int, Mapping[str, Tensor]], None] = lambda step, mean: None,
 ) -> dict[str, Tensor]:
-    """Train `task.module` and return the running mean of its state.
+    """Train `task.module` and return the running mean of what it learns (`promptless.train.learned`).
 
     `dataset[i]` must depend on `i` alone: then a run that is killed and resumed from its last
     checkpoint in `folder` meets the same batches in the same order, and draws the same curve.
-    `log.csv` there has one row per step.
+    `log.csv` there has one row per step. `watch` is shown the running mean before the first step and after each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = State.fresh(task.module, schedule)
@@ -84,6 +87,7 @@ def fit(
         state.load(checkpoint)
     rows = RunLog(folder / "log.csv", keep=state.step)
     began = time.monotonic()
+    watch(state.step, state.mean)
     for batch in batches(dataset, schedule, start=state.step):
         losses = one_step(task, batch, state, schedule)
         rows.write({"step": state.step, "rate": schedule.rate_at(state.step - 1), **losses})
@@ -91,6 +95,7 @@ def fit(
         if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
             state.save(checkpoint)
             log.info("step %d of %d, %.0f s: %s", state.step, schedule.steps, time.monotonic() - began, losses)
+        watch(state.step, state.mean)
     return state.mean
 
 
@@ -137,7 +142,7 @@ def prepare_worker(worker: int) -> None:
 
 
 class State:
-    """What a run must remember to go on: weights, optimiser, running mean, step."""
+    """What a run must remember to go on: the weights that train, optimiser, running mean, step."""
 
     def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, mean: dict[str, Tensor]) -> None:
         self.module, self.optimiser, self.mean, self.step = module, optimiser, mean, 0
@@ -146,11 +151,11 @@ class State:
     def fresh(cls, module: nn.Module, schedule: Schedule) -> State:
         """Return the state before the first step."""
         optimiser = torch.optim.AdamW(trainable(module), lr=schedule.rate, weight_decay=schedule.weight_decay)
-        return cls(module, optimiser, {k: v.detach().clone() for k, v in module.state_dict().items()})
+        return cls(module, optimiser, copied(learned(module)))
 
     def update_mean(self, module: nn.Module, decay: float) -> None:
         """Move the running mean towards the module's present state."""
-        for name, value in module.state_dict().items():
+        for name, value in learned(module).items():
             mean = self.mean[name]
             if mean.is_floating_point():
                 mean.lerp_(value.detach(), 1 - decay)
@@ -161,7 +166,7 @@ class State:
         """Write the checkpoint, whole or not at all."""
         parts: dict[str, Any] = {
             "step": self.step,
-            "module": self.module.state_dict(),
+            "module": learned(self.module),
             "optimiser": self.optimiser.state_dict(),
             "mean": self.mean,
         }
@@ -172,7 +177,7 @@ class State:
     def load(self, path: Path) -> None:
         """Take over a checkpoint."""
         parts = torch.load(path, weights_only=True)
-        self.module.load_state_dict(parts["module"])
+        take(self.module, parts["module"])
         self.optimiser.load_state_dict(parts["optimiser"])
         self.mean, self.step = parts["mean"], parts["step"]
 
