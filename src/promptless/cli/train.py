@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptless.cli.edge import Quiet, Verbose, bar, chatter, fail, reporting, writable
 
+if TYPE_CHECKING:
+    from promptless.train.adapters import Outcome
+
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML).", metavar="RECIPE.toml")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints, logs and the model.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the adapter or model, and the training.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe file; the one for adapters that ships.", metavar="[RECIPE.toml]")
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Prepared folder to learn from, in place of the recipe's.", metavar="FOLDER")
+        Path | None,
+        typer.Option(help="Images with label masks, or a prepared folder; in place of the recipe's.", metavar="FOLDER"),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Backbone to adapt, in place of the recipe's.", metavar="NAME")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an adapter even where the new one is worse.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a model from a recipe; a run that was stopped goes on with --resume and draws the same curve."""
+    """Train an adapter on your images, or what a recipe says; a training that was stopped goes on with --resume."""
+    if recipe is None and data is None:
+        raise typer.BadParameter("name a recipe, or a folder of images and label masks with --data")
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; --resume goes on from the last checkpoint"):
         try:
@@ -32,8 +41,26 @@ def train(
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         writable(output)
-        chosen = recipes.read(recipe, data=data, backbone=backbone)
-        train = recipes.train if chosen.adapter is None else adapters.train
         with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
-            model = train(chosen, output, resume=resume, progress=advance)
-    typer.echo(f"{model}")
+            chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
+            if chosen.adapter is None:
+                made: Path | Outcome = recipes.train(chosen, output, resume=resume, progress=advance)
+            else:
+                made = adapters.train(chosen, output, resume=resume, force=force, progress=advance)
+        if not isinstance(made, Path):
+            tell(made, quiet)
+            made = made.folder
+    typer.echo(f"{made}")
+
+
+def tell(outcome: Outcome, quiet: bool) -> None:
+    """Print the table, and on stderr what else is to be said."""
+    from promptless.train.report import HEADER
+
+    if not quiet:
+        rows = [HEADER, *outcome.report.rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in (*outcome.notes, *([outcome.refusal] if outcome.refusal else [])):
+        typer.echo(line, err=True)
