@@ -19,7 +19,7 @@ from promptless.result import Segmentation
 SMALL, LARGE = 800, 4096
 """Images whose longer side is below the first are shown larger, above the second smaller, by whole factors."""
 ON_DARK, ON_BRIGHT = (255, 214, 0), (0, 255, 60)
-TRUE, FOUND, BOTH = (0, 220, 60), (255, 60, 220), (255, 255, 255)
+TRUE, FOUND, BOTH = (0, 200, 60), (255, 60, 220), (255, 200, 0)
 HEADLINE = 22
 """Pixels above a picture for its title."""
 BOXES, POSITIVE, NEGATIVE = (70, 130, 255), (255, 255, 255), (255, 70, 70)
@@ -78,7 +78,7 @@ def outlines(image: Image, labels: NDArray[np.integer]) -> NDArray[np.uint8]:
 def comparison(
     image: Image, truth: NDArray[np.integer], predicted: NDArray[np.integer], title: str
 ) -> NDArray[np.uint8]:
-    """Return the picture of an image with true objects (green) and predicted ones (magenta), white where they agree.
+    """Return the picture of an image with true objects (green) and predicted ones (magenta), yellow where they agree.
 
     `title` stands above it.
     """
@@ -89,7 +89,7 @@ def comparison(
         picture[pixels] = colour
     canvas = PillowImage.new("RGB", (picture.shape[1], picture.shape[0] + HEADLINE))
     canvas.paste(PillowImage.fromarray(picture), (0, HEADLINE))
-    ImageDraw.Draw(canvas).text((6, 5), title, fill=BOTH)
+    ImageDraw.Draw(canvas).text((6, 5), title, fill=POSITIVE)
     return np.asarray(canvas)
 
 

@@ -20,7 +20,7 @@ from promptless.train.measuring import DECIDES, middle, score, segmented
 SCORES = "scores.csv"
 LOOKS = 5
 """So many times dev is looked at in each phase, and once before the first."""
-IMAGES, SIDE = 4, 1024
+IMAGES, SIDE = 4, 512
 """So many images of dev are looked at, the middle of each, so many pixels wide and high at most."""
 
 

@@ -157,7 +157,7 @@ def write_worst(report: Report, folder: Path, samples: Sequence[Sample], found: 
     for place, sample in enumerate(ordered, start=1):
         title = (
             f"{sample.id} ({part_of[sample.id]}), {report.decides} {shown(scores[sample.id])}: "
-            "true green, found magenta, both white"
+            "true green, found magenta, both yellow"
         )
         picture = overlay.comparison(image_of(sample), sample.labels, found[sample.id], title)
         PillowImage.fromarray(picture).save(folder / f"{place}_{sample.id}.png")
