@@ -19,6 +19,14 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str |
         writer.writerows([cell(value) for value in row] for row in rows)
 
 
+def read_numbers(path: Path) -> dict[int, float]:
+    """Return the table of a whole number and a number that a CSV holds, nothing where there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {int(first): float(second or "nan") for first, second in list(csv.reader(file))[1:]}
+
+
 def cell(value: str | float) -> str:
     """Return a value as it stands in a table."""
     if isinstance(value, str):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptless.config import ProposalConfig, WindowConfig
+from promptless.networks.adapted import Adapted
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.resample import resample
 from promptless.train.generator import generator_losses
@@ -27,7 +28,7 @@ class DecoderTask:
     """
 
     def __init__(
-        self, module: Promptable, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
+        self, module: Promptable | Adapted, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
     ) -> None:
         self.module, self.windows, self.proposals = module, windows, proposals
         self.per_image, self.seed = per_image, seed
@@ -109,7 +110,7 @@ class JointTask(DecoderTask):
     """Generator and decoder together: the losses of both. Batch norm keeps the statistics it has."""
 
     def __init__(
-        self, module: Promptable, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
+        self, module: Promptable | Adapted, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
     ) -> None:
         super().__init__(module, windows, proposals, per_image, seed)
         module.generator.requires_grad_(True)

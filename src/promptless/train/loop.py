@@ -50,14 +50,16 @@ def fit(
     device: str = "auto",
     identity: Mapping[str, Any] | None = None,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    watch: Callable[[int, Mapping[str, Tensor]], None] = lambda step, mean: None,
 ) -> dict[str, Tensor]:
-    """Train `task.module` on `device` and return the running mean of its state, on the CPU.
+    """Train `task.module` on `device` and return the running mean of what it learns, on the CPU.
 
     `dataset[i]` must depend on `i` alone: then a run that is killed and resumed from its last
     checkpoint in `folder` meets the same batches in the same order, and draws the same curve.
     `log.csv` there has one row per step. `identity` says, as JSON, what decides the result: a
     checkpoint with another one is refused. Started by `accelerate launch`, each process takes a
     share of every batch. `dataset.names(indices)`, where there is one, tells which images failed.
+    `watch` is shown the running mean before the first step and after each.
     """
     where = devices.find(device)
     devices.check(schedule.precision, where)
@@ -70,6 +72,7 @@ def fit(
             raise FileExistsError(f"{checkpoint} is there; resume goes on from it, another folder begins anew")
         state.load(checkpoint, identity)
     run = Run(folder, state, schedule, world)
+    watch(state.step, state.mean)
     with sparing(task.module, schedule.memory), devices.chance_apart(where):
         for batch in batches(dataset, schedule, state.step, where, world):
             torch.manual_seed(state.step * world.count + world.rank)  # dropout is part of the curve
@@ -78,6 +81,7 @@ def fit(
                 run.record(losses, identity)
             if world.main:
                 progress(state.step, schedule.steps, losses["loss"])
+            watch(state.step, state.mean)
     return state.averaged()
 
 

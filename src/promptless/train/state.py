@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptless.train.learned import copied, learned, take
 from promptless.train.schedule import Schedule
 
 SHOWN = 5
@@ -22,7 +23,7 @@ class State:
 
     def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> None:
         self.module, self.optimiser, self.scaler = module, optimiser, scaler
-        self.mean = {name: value.detach().clone() for name, value in changing(module).items()}
+        self.mean = copied(learned(module))
         self.step = 0
         self.saved: int | None = None  # the step of the last checkpoint
 
@@ -45,7 +46,7 @@ class State:
 
     def update_mean(self, decay: float) -> None:
         """Move the running mean towards the module's present state."""
-        for name, value in changing(self.module).items():
+        for name, value in learned(self.module).items():
             mean = self.mean[name]
             if mean.is_floating_point():
                 mean.lerp_(value.detach(), 1 - decay)
@@ -53,14 +54,14 @@ class State:
                 mean.copy_(value)
 
     def averaged(self) -> dict[str, Tensor]:
-        """Return the module's state with the running mean for all that changes, on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in {**self.module.state_dict(), **self.mean}.items()}
+        """Return the running mean of all that is learned, on the CPU."""
+        return {name: value.cpu().clone() for name, value in self.mean.items()}
 
     def save(self, path: Path, identity: Mapping[str, Any]) -> None:
         """Write the checkpoint, whole or not at all."""
         parts: dict[str, Any] = {
             "step": self.step,
-            "module": self.module.state_dict(),
+            "module": learned(self.module),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "mean": self.mean,
@@ -87,7 +88,7 @@ class State:
                 f"{path} is of another recipe: {'; '.join(told[:SHOWN] + more)}. "
                 "Put back what the recipe said, or train in another folder"
             )
-        self.module.load_state_dict(parts["module"])
+        take(self.module, parts["module"])
         self.optimiser.load_state_dict(parts["optimiser"])
         self.scaler.load_state_dict(parts["scaler"])
         self.mean = {name: parts["mean"][name].to(value.device) for name, value in self.mean.items()}
@@ -97,12 +98,6 @@ class State:
 def trainable(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that are not frozen."""
     return [p for p in module.parameters() if p.requires_grad]
-
-
-def changing(module: nn.Module) -> dict[str, Tensor]:
-    """Return the part of a module's state that training can change: all but frozen parameters."""
-    frozen = {name for name, p in module.named_parameters(remove_duplicate=False) if not p.requires_grad}
-    return {name: value for name, value in module.state_dict().items() if name not in frozen}
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
