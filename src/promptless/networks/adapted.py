@@ -15,7 +15,7 @@ from promptless.networks.backbones import Backbone
 from promptless.networks.checkpoints import fit, single
 from promptless.networks.promptable import Encoded
 from promptless.networks.sam import PromptDecoder
-from promptless.networks.unet import UNet
+from promptless.networks.unet import UNet, fitted_heads
 
 GENERATOR, TRAINED = "generator.safetensors", "trained.safetensors"
 
@@ -164,6 +164,7 @@ def begun(backbone: Backbone, config: ModelConfig) -> Adapted:
     generator = UNet(config.adapter.generator, config.maps)
     if backbone.trunk is not None:
         own = generator.state_dict()
-        known = {k: v for k, v in backbone.trunk.state_dict().items() if k in own and v.shape == own[k].shape}
+        trunk = fitted_heads(backbone.trunk.state_dict(), own)
+        known = {k: v for k, v in trunk.items() if k in own and v.shape == own[k].shape}
         generator.load_state_dict(own | {k: v.clone() for k, v in known.items()})
     return Adapted(backbone, generator, config)

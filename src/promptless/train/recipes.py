@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,14 @@ from safetensors.torch import load_file
 
 from promptless.config import ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
+from promptless.data.sample import Sample
 from promptless.data.sources import SOURCES
 from promptless.export import export
 from promptless.loading import NEEDED
 from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
+from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
@@ -81,15 +83,17 @@ def read(path: Path) -> Recipe:
     if content["source"] not in SOURCES:
         raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
     where = str(path)
+    model = ModelConfig.from_dict(content["model"], where)
+    network = from_dict(PromptableSize, network_tables(content["network"], where), where)
     return Recipe(
         content["source"],
         data_folder(content.get("data", content["source"])),
         json.loads((path.parent / content["split"]).read_text()),
         content["seed"],
         content["sampling"],
-        from_dict(PromptableSize, network_tables(content["network"], where), where),
+        replace(network, maps=model.maps),
         {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
-        ModelConfig.from_dict(content["model"], where),
+        model,
         content.get("start"),
     )
 
@@ -116,6 +120,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progr
     """
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
+    check_classes(recipe, samples)
     network = begun(recipe)
     total = sum(phase.schedule.steps for phase in recipe.phases.values())
     before = 0
@@ -136,8 +141,28 @@ def begun(recipe: Recipe) -> Promptable:
     if recipe.start is not None:
         folder = find(recipe.start)
         verify(folder, ModelConfig.read(folder / CONFIG), NEEDED["torch"])
-        network.load_state_dict(single(load_file(folder / WEIGHTS)))
+        state = single(load_file(folder / WEIGHTS))
+        network.load_state_dict(fitted_heads(state, network.state_dict()))
     return network
+
+
+def check_classes(recipe: Recipe, samples: Iterable[Sample]) -> None:
+    """Raise where a model that tells classes apart would learn other ones than those of the data."""
+    names, known = recipe.model.classes, prepared.class_names(recipe.data)
+    if not names:
+        return
+    if known and [name.casefold() for name in names] != [name.casefold() for _, name in sorted(known.items())]:
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but those of {recipe.data / prepared.SET} are "
+            f"{', '.join(name for _, name in sorted(known.items()))}; name all of them, in that order"
+        )
+    for sample in samples:
+        prepared.check(sample, dict(enumerate(names, start=1)))
+    if not any(sample.classes for sample in samples):
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but no training image has a file in "
+            f"{recipe.data / 'classes'}; leave `classes` out, or add them"
+        )
 
 
 def tell(progress: Progress, before: int, total: int, name: str, step: int, steps: int, loss: float) -> None:
