@@ -86,4 +86,6 @@ def with_rows(masks: Masks, rows: Mapping[int, Mapping[str, Any]]) -> Masks:
         scores=np.array([float(row.get("score", "nan")) for row in found], np.float32),
         stability=np.array([float(row.get("stability", "nan")) for row in found], np.float32),
         tile_border=np.array([row.get("tile_border") == "True" for row in found], bool),
+        classes=np.array([int(row.get("class", 0)) for row in found], np.int64),
+        class_probabilities=np.array([float(row.get("class_probability", "nan")) for row in found], np.float32),
     )
