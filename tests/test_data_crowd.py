@@ -58,3 +58,15 @@ def test_hiding_more_than_a_third_of_an_object_is_too_much(share, expected):
     covering[: round(100 * share) // 10, :10] = 1
     covering.ravel()[(round(100 * share) // 10) * 20 :][: round(100 * share) % 10] = 1
     assert hides(label_images.objects(covering)[1], owner) is expected
+
+
+def test_every_object_knows_of_which_it_is_a_copy():
+    sizes = np.bincount(LABELS.ravel())
+    whole = 0
+    for _, labels, origin in crowds():
+        assert np.array_equal(origin > 0, labels > 0)
+        for mask in label_images.objects(labels).values():
+            (source,) = np.unique(origin[mask.region][mask.pixels])
+            assert mask.area <= sizes[source]
+            whole += mask.area == sizes[source]
+    assert whole > 60  # of the 90 that there were, and more
