@@ -112,7 +112,7 @@ def draw_patch(samples: Sequence[Sample], probability: np.ndarray, size: int, rn
     sample = samples[rng.choice(len(samples), p=probability)]
     geometry = augment.draw_geometry(sample, size, rng)
     patch, labels = augment.take_patch(sample, geometry, size)
-    classes = augment.take_classes(sample, geometry, size)
+    classes = augment.take_classes(sample, geometry, size) if sample.classes else np.where(labels > 0, UNKNOWN, 0)
     if sample.category.startswith("fluorescence") and rng.uniform() < CROWDED:
         of_object = np.zeros(int(labels.max()) + 1, np.int64)
         of_object[labels] = classes
