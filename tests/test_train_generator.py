@@ -8,6 +8,7 @@ import torch
 
 from made_up import bright_and_dim, discs, picture
 from promptless.classify import softmax
+from promptless.data import augment
 from promptless.data.sample import UNKNOWN, Sample
 from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
@@ -22,6 +23,7 @@ from promptless.train.generator import (
     sampling_probability,
 )
 
+take = augment.take_patch
 WEIGHTS = {"a": 0.75, "b": 0.25}
 
 
@@ -180,3 +182,13 @@ def whole_image(sample):
     arrays = {"image": image, "targets": targets, "weight": weight, "classes": classes}
     arrays["class_weight"] = np.where(classes > 0, 4, 1).astype(np.float32)
     return {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
+
+
+def test_patches_tell_which_sample_they_are_of(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(augment, "take_patch", lambda sample, *rest: drawn.append(sample.id) or take(sample, *rest))
+    patches = Patches(SAMPLES, WEIGHTS, 32, seed=5)
+    for index in range(12):
+        patches[index]
+    assert patches.names(range(12)) == drawn
+    assert set(drawn) == {"a0", "a3", "b3"}

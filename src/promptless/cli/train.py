@@ -15,6 +15,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe file (TOML).", metavar="RECIPE.toml")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for checkpoints, logs and the model.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps.", metavar="DEVICE")
+    ] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -22,10 +25,14 @@ def train(
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; --resume goes on from the last checkpoint"):
         try:
-            from promptless.train import recipes
+            from promptless.train import devices, processes, recipes
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         writable(output)
-        with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
-            model = recipes.train(recipes.read(recipe), output, resume=resume, progress=advance)
-    typer.echo(f"{model}")
+        where, main = devices.find(device), processes.main()
+        if main and device == "auto" and not quiet:
+            typer.echo(f"training on {where}; --device takes another", err=True)
+        with bar(1, shown=main and not quiet and sys.stderr.isatty()) as advance:
+            model = recipes.train(recipes.read(recipe), output, resume=resume, device=device, progress=advance)
+    if main:
+        typer.echo(f"{model}")

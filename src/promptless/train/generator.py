@@ -98,6 +98,11 @@ class Patches(Dataset[Batch]):
             arrays |= {"classes": classes, "class_weight": np.where(known, self.class_weights[classes], np.float32(0))}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
+    def names(self, indices: Sequence[int]) -> list[str]:
+        """Return the ids of the samples that items are patches of."""
+        rngs = (np.random.default_rng([self.seed, index]) for index in indices)
+        return [draw_sample(self.samples, self.probability, rng).id for rng in rngs]
+
 
 class Patch(NamedTuple):
     """An augmented patch (3, size, size), its labels and its class map (size, size)."""
@@ -109,7 +114,7 @@ class Patch(NamedTuple):
 
 def draw_patch(samples: Sequence[Sample], probability: np.ndarray, size: int, rng: np.random.Generator) -> Patch:
     """Return an augmented patch from a sample drawn by `probability`."""
-    sample = samples[rng.choice(len(samples), p=probability)]
+    sample = draw_sample(samples, probability, rng)
     geometry = augment.draw_geometry(sample, size, rng)
     patch, labels = augment.take_patch(sample, geometry, size)
     classes = augment.take_classes(sample, geometry, size) if sample.classes else np.where(labels > 0, UNKNOWN, 0)
@@ -135,6 +140,11 @@ def class_weights(samples: Sequence[Sample]) -> np.ndarray:
     share = pixels / pixels.sum()
     weights = np.divide(1, np.sqrt(share), out=np.zeros(n), where=pixels > 0)
     return np.asarray(weights / (share * weights).sum(), np.float32)
+
+
+def draw_sample(samples: Sequence[Sample], probability: np.ndarray, rng: np.random.Generator) -> Sample:
+    """Return a sample drawn by `probability`: the first that is drawn for a patch."""
+    return samples[rng.choice(len(samples), p=probability)]
 
 
 def sampling_probability(samples: Sequence[Sample], weights: Mapping[str, float]) -> np.ndarray:

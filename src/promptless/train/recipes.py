@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
 from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
+from promptless.train import processes
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.loop import Schedule, Task, fit
@@ -111,12 +112,20 @@ def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {**content, "sam": from_dict(SamSize, content.get("sam", {}), where)}
 
 
-def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: Progress = lambda done, name: None,
+) -> Path:
     """Train what the recipe's phases say, in order; export, and return the model folder, `folder`/model.
 
     `generator` trains the prompt generator, `decoder` the rest on it, `joint` both. The phases keep
     their checkpoints and logs in folders of their own; with `resume` each goes on from its last
-    checkpoint, and one that is complete is not done again.
+    checkpoint, and one that is complete is not done again. `device` is "auto" (a GPU where there is one),
+    "cpu", "cuda", "cuda:1" or "mps". Of several processes, the first one exports.
     """
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
@@ -128,11 +137,36 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progr
         task = TASKS[name](network, recipe, phase)
         patches = Patches(samples, recipe.sampling, phase.patch, recipe.seed + number)
         shown = partial(tell, progress, before, total, name)
-        mean = fit(task, patches, phase.schedule, folder / name, resume=resume, progress=shown)
+        mean = fit(
+            task,
+            patches,
+            phase.schedule,
+            folder / name,
+            resume=resume,
+            device=device,
+            identity=identity(recipe, phase),
+            progress=shown,
+        )
         task.module.load_state_dict(mean)
         before += phase.schedule.steps
-    export(network, recipe.model, folder / "model")
+    if processes.main():
+        export(network.cpu(), recipe.model, folder / "model")
     return folder / "model"
+
+
+def identity(recipe: Recipe, phase: Phase) -> dict[str, Any]:
+    """Return what decides what a phase yields, as JSON; a run goes on only where it is the same."""
+    return {
+        "source": recipe.source,
+        "start": recipe.start,
+        "seed": recipe.seed,
+        "network": asdict(recipe.network),
+        "phase": {**asdict(phase), "schedule": phase.schedule.deciding()},
+        "window": asdict(recipe.model.window),
+        "proposals": asdict(phase.proposals(recipe.model)),
+        "sampling": dict(recipe.sampling),
+        "train": list(recipe.ids["train"]),
+    }
 
 
 def begun(recipe: Recipe) -> Promptable:
