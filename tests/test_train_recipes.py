@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from made_up import discs, picture
 from promptless.cli import app
 from promptless.loading import load
-from promptless.train.recipes import data_folder, read, train
+from promptless.train.recipes import Phase, data_folder, read, train
+from promptless.train.sac import MaskLoss
 
 NUCLEI = Path(__file__).parent.parent / "recipes" / "nuclei.toml"
 
@@ -155,3 +156,10 @@ def test_the_recipe_that_goes_on_fits_the_one_that_ships(monkeypatch):
     ships, more = read(NUCLEI), read(NUCLEI.with_name("nuclei_more.toml"))
     assert (more.start, list(more.phases)) == ("nuclei", ["generator", "joint"])
     assert (more.network, more.model, more.sampling) == (ships.network, ships.model, ships.sampling)
+
+
+def test_a_phase_names_its_loss():
+    values = {"steps": 2, "batch": 1, "loss": {"kind": "focal_dice", "weights": [10.0, 1.0], "gamma": 1.5}}
+    assert Phase.from_dict(values, "recipe").loss == MaskLoss("focal_dice", (10.0, 1.0), gamma=1.5)
+    with pytest.raises(ValueError, match="recipe, loss says gama"):
+        Phase.from_dict({"steps": 2, "batch": 1, "loss": {"gama": 1}}, "recipe")

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+import promptless
+from made_up import NULL_SEMANTIC, NullModel, NullSemanticModel, discs, picture, same_partition
+from promptless.config import Kind
+from promptless.image import Image
+from promptless.pipeline import segment
+from promptless.prompts import Points, Prompts
+from promptless.result import Segmentation
+from promptless.semantic import cut
+from promptless.view import View
+
+
+@pytest.fixture
+def model():
+    return NullSemanticModel()
+
+
+def test_objects_are_the_connected_parts_of_the_mask(blobs, model):
+    image, labels = blobs
+    result = segment(image, model)
+    assert same_partition(result.labels, labels)
+    assert result.labels.dtype == np.int32
+    assert result.masks.ids.tolist() == sorted(np.unique(labels[labels > 0]))
+    assert result.objects["score"].tolist() == pytest.approx([1.0] * labels.max(), abs=1e-3)
+
+
+def test_tiles_give_the_mask_of_the_whole_where_each_pixel_answers_for_itself(blobs, model):
+    image, _ = blobs
+    whole, tiled = segment(image, model), segment(image, model, tile=30, halo=5)
+    assert tiled.manifest["tiles"] > whole.manifest["tiles"] == 1
+    assert np.array_equal(whole.labels, tiled.labels)
+
+
+def test_there_is_a_prompt_per_tile_with_all_its_points(blobs, model):
+    image, _ = blobs
+    result = segment(image, model, tile=40, halo=8)
+    assert len(result.prompts) == result.manifest["tiles"] == 6
+    assert set(result.manifest["prompts"]) == {str(p.id) for p in result.prompts.items}
+    for prompt in result.prompts.items:
+        assert prompt.source == "auto"
+        assert len(prompt.points) == len(prompt.point_labels) <= 8
+        assert (prompt.points >= prompt.box[:, 0]).all()
+        assert (prompt.points < prompt.box[:, 1]).all()
+        inside = image[tuple(prompt.points.astype(int).T)] > 128
+        assert inside.tolist() == (prompt.point_labels == 1).tolist()
+
+
+def test_the_model_is_asked_with_as_many_tokens_as_it_was_trained_with(blobs, model):
+    segment(blobs[0], model, tile=40, halo=8)
+    assert {len(labels) for _, labels in model.asked} == {NULL_SEMANTIC.points.tokens}
+
+
+def test_a_second_run_gives_the_same_points(blobs, model):
+    one, other = (segment(blobs[0], model).prompts.to_json() for _ in range(2))
+    assert one == other
+
+
+def test_points_can_be_had_without_decoding(blobs, model):
+    found = promptless.prompt(blobs[0], model, tile=40, halo=8)
+    assert found.to_json() == segment(blobs[0], model, tile=40, halo=8).prompts.to_json()
+
+
+@pytest.mark.parametrize("zoom", [0.5, 2.0])
+def test_points_are_in_pixels_of_the_image_whatever_the_model_sees(zoom, model):
+    labels = discs((96, 96), [(30, 30, 16), (70, 60, 14)])
+    result = segment(picture(labels), model, mpp=0.5 * zoom)
+    assert result.manifest["image"]["zoom"] == zoom
+    points = result.prompts.items[0]
+    on = points.points[points.point_labels == 1]
+    assert on == pytest.approx(np.array([(30, 30), (70, 60)]), abs=1 / zoom)
+    assert np.mean((result.labels > 0) == (labels > 0)) > 0.98
+
+
+def test_an_experts_point_joins_the_automatic_ones_and_changes_the_mask_there(blobs):
+    image, _ = blobs
+    model = NullSemanticModel(reach=3)
+    before = segment(image, model)
+    after = segment(image, model, points=promptless.Points.of([(60, 20)], [(40, 20)]))
+    assert not before.labels[60, 20]
+    assert before.labels[40, 20]
+    assert after.labels[60, 20]
+    assert not after.labels[40, 20]
+    changed = (before.labels > 0) != (after.labels > 0)
+    near = np.zeros_like(changed)
+    near[57:64, 17:24] = near[37:44, 17:24] = True
+    assert changed.any()
+    assert not changed[~near].any()
+    first, asked = before.prompts.items[0], after.prompts.items[0]
+    assert np.array_equal(asked.points[: len(first.points)], first.points)
+    assert asked.points[len(first.points) :].tolist() == [[60, 20], [40, 20]]
+    assert asked.point_labels[len(first.points) :].tolist() == [1, 0]
+    assert (asked.source, asked.state) == ("user", "edited")
+
+
+def test_an_experts_point_reaches_every_tile_that_sees_it(blobs):
+    image, _ = blobs
+    model = NullSemanticModel(reach=2)
+    result = segment(image, model, tile=40, halo=8, points=Points.of([(60, 41)]))
+    users = [p for p in result.prompts.items if p.source == "user"]
+    assert 2 <= len(users) < len(result.prompts)
+    assert all([60, 41] in p.points.tolist() for p in users)
+    assert result.labels[60, 41]
+
+
+@pytest.mark.parametrize("at", [(80.6, 3), (-1, 0)])
+def test_a_point_outside_the_image_is_refused(blobs, model, at):
+    with pytest.raises(ValueError, match="is not in the image of 80 x 112 pixels"):
+        segment(blobs[0], model, points=Points.of([at]))
+
+
+def test_a_model_of_objects_refuses_points(blobs, null_model):
+    with pytest.raises(ValueError, match="decodes every object on its own"):
+        segment(blobs[0], null_model, points=Points.of([(3, 3)]))
+
+
+def test_prompts_of_a_semantic_result_cannot_be_edited(blobs, model):
+    result = segment(blobs[0], model)
+    with pytest.raises(ValueError, match=r"give points of your own instead.*--point Y,X"):
+        promptless.edit(result, result.prompts, model)
+
+
+def test_a_model_that_cannot_answer_for_the_whole_says_what_to_do(blobs):
+    with pytest.raises(ValueError, match="an ONNX model has no file; run it on torch"):
+        segment(blobs[0], NullModel(NULL_SEMANTIC))
+
+
+def test_parts_below_the_score_are_left_out(blobs, model):
+    image, labels = blobs
+    unsure = NullSemanticModel(sure=1)  # a logit of 1: a probability of .73
+    assert segment(image, unsure, min_score=0.7).n_objects == labels.max()
+    assert segment(image, unsure, min_score=0.8).n_objects == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 5), (33, 70)])
+def test_images_of_any_size_give_a_result(shape, model, rng):
+    result = segment(rng.integers(0, 255, shape, np.uint8), model)
+    assert result.labels.shape == shape
+
+
+def test_a_dark_image_has_no_objects_and_only_negatives(model):
+    result = segment(np.zeros((50, 60), np.uint8), model)
+    assert (result.n_objects, result.objects.n_objects) == (0, 0)
+    assert not result.prompts.items[0].point_labels.any()
+
+
+def test_small_objects_do_not_double_an_image_for_a_model_that_tells_none_apart():
+    careful = NullSemanticModel(replace(NULL_SEMANTIC, kind=Kind(small_px=14.0)))
+    small = discs((60, 160), [(20, 20 + 24 * i, 5) for i in range(6)])
+    assert segment(picture(small), careful).manifest["image"]["zoom"] == 1.0
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (65, 64), (300, 100), (1000, 61)])
+@pytest.mark.parametrize("zoom", [1.0, 0.7, 3.0])
+def test_no_tile_is_larger_than_the_model_takes_and_none_is_a_sliver(shape, zoom):
+    view = View(Image(np.zeros((1, *shape), np.uint8)), 0, 1, zoom)
+    cuts = cut(view, replace(NULL_SEMANTIC, input_size=64), 1024, 128)
+    owned = np.zeros(shape, int)
+    for tile in cuts:
+        owned[tile.core] += 1
+        assert all(round(n * zoom) <= 64 for n in tile.shape)
+        assert all(s.stop - s.start >= min(n, 64 / zoom) / 3 for s, n in zip(tile.core, shape, strict=True))
+    assert (owned == 1).all()
+
+
+def test_everything_is_written_and_drawn_and_read_back(blobs, model, tmp_path):
+    image, labels = blobs
+    path = tmp_path / "blobs.npy"
+    np.save(path, image)
+    result = segment(path, model, tile=40, halo=8)
+    saved = result.save(tmp_path / "out", "blobs", also=["classes", "coco"], overlay="prompts")
+    assert all(Path(p).stat().st_size for p in saved.values())
+    again = Segmentation.load(tmp_path / "out", "blobs", result.image)
+    assert np.array_equal(again.labels, result.labels)
+    assert Prompts.load(saved["prompts"]).digests() == result.prompts.digests()
+    assert np.array_equal(tifffile.imread(saved["classes"]), labels > 0)
