@@ -6,11 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
+from typer.testing import CliRunner
 
 import promptless
 from made_up import NULL_SEMANTIC, NullModel, NullSemanticModel, discs, picture, same_partition
-from promptless.config import Kind
+from promptless import library
+from promptless.check import check
+from promptless.cli import app
+from promptless.config import AdapterConfig, Kind, WindowConfig
 from promptless.image import Image
+from promptless.io.hashes import sha256
+from promptless.networks import adapted
 from promptless.pipeline import segment
 from promptless.prompts import Points, Prompts
 from promptless.result import Segmentation
@@ -121,6 +128,21 @@ def test_a_model_of_objects_refuses_points(blobs, null_model):
         segment(blobs[0], null_model, points=Points.of([(3, 3)]))
 
 
+def test_embeddings_are_not_kept_for_edits_that_cannot_be(blobs, model, tmp_path):
+    with pytest.raises(ValueError, match="null takes no edits"):
+        segment(blobs[0], model, embeddings=promptless.Embeddings(tmp_path / "kept"))
+
+
+def test_points_of_several_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"points have \[2, 3\] coordinates"):
+        Points.of([(1, 2)], [(1, 2, 3)])
+
+
+def test_points_with_too_many_coordinates_are_refused(blobs, model):
+    with pytest.raises(ValueError, match="3 coordinates, but the image has 2 axes"):
+        segment(blobs[0], model, points=Points.of([(1, 2, 3)]))
+
+
 def test_prompts_of_a_semantic_result_cannot_be_edited(blobs, model):
     result = segment(blobs[0], model)
     with pytest.raises(ValueError, match=r"give points of your own instead.*--point Y,X"):
@@ -155,6 +177,44 @@ def test_small_objects_do_not_double_an_image_for_a_model_that_tells_none_apart(
     careful = NullSemanticModel(replace(NULL_SEMANTIC, kind=Kind(small_px=14.0)))
     small = discs((60, 160), [(20, 20 + 24 * i, 5) for i in range(6)])
     assert segment(picture(small), careful).manifest["image"]["zoom"] == 1.0
+
+
+def test_what_would_happen_is_told_for_a_semantic_model_too(blobs, model, tmp_path):
+    np.save(tmp_path / "blobs.npy", blobs[0])
+    report = check(tmp_path / "blobs.npy", model, tile=40, halo=8)
+    assert (report.tiles, report.object_px) == (6, None)
+    assert report.seconds > 0
+
+
+@pytest.fixture(scope="module")
+def on_nuclei(tmp_path_factory):
+    """The folder of a semantic adapter on the base that ships, which has learned nothing."""
+    folder = tmp_path_factory.mktemp("adapter")
+    backbone = library.load("nuclei")
+    names = AdapterConfig(backbone.name, backbone.digest, generator=(4, 8, 16))
+    config = replace(NULL_SEMANTIC, name="sac", pad=16, align=128, window=WindowConfig(), adapter=names, input_size=64)
+    torch.manual_seed(0)
+    files = adapted.save(adapted.begun(backbone, config), folder)
+    replace(config, files={name: sha256(folder / name) for name in files}).write(folder / "config.json")
+    return folder
+
+
+def test_an_adapter_segments_from_the_command_line_and_takes_points(blobs, on_nuclei, tmp_path):
+    np.save(tmp_path / "blobs.npy", blobs[0])
+    out = tmp_path / "out"
+    first, second = (
+        CliRunner().invoke(
+            app,
+            ["segment", str(tmp_path / "blobs.npy"), "-o", str(out), "-m", str(on_nuclei), "--threads", "1", *more],
+        )
+        for more in (["--also", "classes"], ["--point", "60,20"])
+    )
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert "(1 point of yours)" in second.stdout
+    written = Prompts.load(out / "blobs_prompts.json")
+    assert any([60, 20] in p.points.tolist() and p.source == "user" for p in written.items)
+    classes = tifffile.imread(out / "blobs_classes.tif")
+    assert np.array_equal(classes > 0, tifffile.imread(out / "blobs_labels.tif") > 0)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (65, 64), (300, 100), (1000, 61)])

@@ -68,8 +68,10 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
     empty, view = begun(source, model, arguments, steps)
     if model.config.output == SEMANTIC:
-        return semantic.segmented(empty, view, model, points or Points.of(), steps, progress)
-    refuse(points, model)
+        refuse(embeddings, f"{model.config.name} takes no edits, which kept embeddings are for; do not keep them")
+        own = points or Points.of(ndim=len(view.image.shape))
+        return semantic.segmented(empty, view, model, own, steps, progress)
+    refuse(points, f"{model.config.name} decodes every object on its own; give points with --point, or to `edit`")
     cuts = view.tiles(tile, halo)
     found: list[Masks] = []
     asked: list[Prompt] = []
@@ -117,13 +119,10 @@ def prompt(
     return Prompts(view.image.shape, tuple(replace(p, id=number) for number, p in enumerate(found, start=1)))
 
 
-def refuse(points: Points | None, model: Model) -> None:
-    """Raise where points of a user's are given to a model that gives objects."""
-    if points is not None and len(points):
-        raise ValueError(
-            f"{model.config.name} decodes every object on its own, so a point must say whose it is; "
-            "segment without points, then edit(result, clicked prompts), or --point and --negative"
-        )
+def refuse(given: object | None, message: str) -> None:
+    """Raise where an argument is given that does not go with the model."""
+    if given is not None:
+        raise ValueError(message)
 
 
 def begun(

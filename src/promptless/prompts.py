@@ -110,9 +110,12 @@ class Points:
 
     @classmethod
     def of(cls, positive: Iterable[Position] = (), negative: Iterable[Position] = (), ndim: int = 2) -> Points:
-        """Return points on what is meant, and points beside it."""
+        """Return points on what is meant, and points beside it; `ndim` is how many axes none of them have."""
         on, beside = list(positive), list(negative)
-        coords = np.array([*on, *beside], np.float32).reshape(-1, ndim)
+        lengths = {len(at) for at in (*on, *beside)} or {ndim}
+        if len(lengths) > 1:
+            raise ValueError(f"points have {sorted(lengths)} coordinates; give each as many as the image has axes")
+        coords = np.array([*on, *beside], np.float32).reshape(-1, *lengths)
         return cls(coords, np.array([OBJECT] * len(on) + [BACKGROUND] * len(beside), np.int64))
 
     def __len__(self) -> int:

@@ -59,18 +59,23 @@ def segmented(
     probability = np.zeros(view.image.shape, np.float32)
     prompts: list[Prompt] = []
     for done, tile in enumerate(cuts):
-        core, asked = segment_tile(view, tile, able, points, steps)
+        core, asked = answer_tile(view, tile, able, points, steps)
         probability[tile.core] = core
         prompts.append(prompt(done + 1, asked, points, tile))
         progress(done + 1, len(cuts))
     with steps.timed("assemble"):
         labels, masks = components(probability, arguments["min_score"])
     every = Prompts(view.image.shape, tuple(prompts))
-    record = empty.manifest | {"tiles": len(cuts), "seconds": steps.rounded(), "prompts": every.digests()}
+    record = empty.manifest | {
+        "tiles": len(cuts),
+        "seconds": steps.rounded(),
+        "prompts": every.digests(),
+        "points": {"coords": points.coords.tolist(), "labels": points.labels.tolist()},
+    }
     return Segmentation(view.image, labels, masks, every, record)
 
 
-def segment_tile(view: View, tile: Tile, model: SemanticModel, points: Points, steps: Steps) -> tuple[Array, Points]:
+def answer_tile(view: View, tile: Tile, model: SemanticModel, points: Points, steps: Steps) -> tuple[Array, Points]:
     """Return the probability of foreground in a tile's core, and the points that were asked, in its coordinates."""
     with steps.timed("encode"):
         embedding = encode(view, tile, model)
@@ -87,9 +92,15 @@ def found(view: View, model: Model, tile: int, halo: int, progress: Callable[[in
     prompts = []
     for done, part in enumerate(cuts):
         asked = automatic(encode(view, part, model).maps, model.config).zoomed(1 / view.zoom)
-        prompts.append(prompt(done + 1, asked, Points.of(), part))
+        prompts.append(prompt(done + 1, asked, Points.of(ndim=len(view.image.shape)), part))
         progress(done + 1, len(cuts))
     return Prompts(view.image.shape, tuple(prompts))
+
+
+def given(previous: Segmentation) -> Points:
+    """Return the points of an expert's that a semantic result was made with, as its manifest says."""
+    record, ndim = previous.manifest["points"], previous.labels.ndim
+    return Points(np.array(record["coords"], np.float32).reshape(-1, ndim), np.array(record["labels"], np.int64))
 
 
 def asked_whole(model: Model) -> SemanticModel:
