@@ -83,7 +83,7 @@ def answer_tile(view: View, tile: Tile, model: SemanticModel, points: Points, st
         asked = automatic(embedding.maps, model.config) + reaching(points, tile).zoomed(view.zoom)
     with steps.timed("decode"):
         logits = model.whole(embedding.features, *asked.padded(model.config.points.tokens))
-        return core_of(sigmoid(logits), tile, model.config.window.pitch / view.zoom), asked.zoomed(1 / view.zoom)
+        return sigmoid(core_of(logits, tile, model.config.window.pitch / view.zoom)), asked.zoomed(1 / view.zoom)
 
 
 def found(view: View, model: Model, tile: int, halo: int, progress: Callable[[int, int], None]) -> Prompts:
@@ -142,11 +142,11 @@ def reaching(points: Points, tile: Tile) -> Points:
     return local.take(np.all((local.coords >= -0.5) & (local.coords <= sides - 0.5), axis=1))
 
 
-def core_of(probability: Array, tile: Tile, pitch: float) -> Array:
-    """Return the core's pixels of a tile's map, in which every cell is `pitch` pixels of the image wide."""
+def core_of(logits: Array, tile: Tile, pitch: float) -> Array:
+    """Return the core's pixels of a tile's mask, in which a logit is `pitch` pixels of the image wide."""
     shape = tuple(s.stop - s.start for s in tile.core)
     start = tuple((core.start - first) / pitch for core, first in zip(tile.core, tile.offset, strict=True))
-    return resample(probability, shape, start, (1 / pitch,) * len(shape))
+    return resample(logits, shape, start, (1 / pitch,) * len(shape))
 
 
 def prompt(number: int, asked: Points, points: Points, tile: Tile) -> Prompt:
