@@ -50,8 +50,8 @@ def segmented(
 ) -> Segmentation:
     """Return an image's foreground as a segmentation, from the `empty` one that `pipeline.begun` made.
 
-    `points` (pixels of the image) are an expert's. Each prompt of the result is the whole set of points of a tile,
-    numbered from 1, its box being what the model saw: prompts do not belong to single objects.
+    `points` (pixels of the image) are an expert's. Each prompt of the result is the whole set of points of a tile, its
+    box being what the model saw. Prompts belong to no single object, so their ids go on where the labels end.
     """
     able, arguments = asked_whole(model), empty.manifest["arguments"]
     check_points(points, view.image.shape)
@@ -65,7 +65,7 @@ def segmented(
         progress(done + 1, len(cuts))
     with steps.timed("assemble"):
         labels, masks = components(probability, arguments["min_score"])
-    every = Prompts(view.image.shape, tuple(prompts))
+    every = Prompts(view.image.shape, tuple(replace(p, id=len(masks) + p.id) for p in prompts))
     record = empty.manifest | {
         "tiles": len(cuts),
         "seconds": steps.rounded(),
