@@ -19,6 +19,9 @@ from promptless.result import Segmentation
 SMALL, LARGE = 800, 4096
 """Images whose longer side is below the first are shown larger, above the second smaller, by whole factors."""
 ON_DARK, ON_BRIGHT = (255, 214, 0), (0, 255, 60)
+TRUE, FOUND, BOTH = (0, 200, 60), (255, 60, 220), (255, 200, 0)
+HEADLINE = 22
+"""Pixels above a picture for its title."""
 BOXES, POSITIVE, NEGATIVE = (70, 130, 255), (255, 255, 255), (255, 70, 70)
 MARK = 0.22
 """Diameter of a point's mark, as a share of the median side of the boxes; `MARKS` bounds it, in picture pixels."""
@@ -70,6 +73,24 @@ def outlines(image: Image, labels: NDArray[np.integer]) -> NDArray[np.uint8]:
     picture = picture.repeat(scale.enlarge, axis=0).repeat(scale.enlarge, axis=1)
     picture[find_boundaries(scale.pixels(labels), mode="inner")] = colour
     return picture
+
+
+def comparison(
+    image: Image, truth: NDArray[np.integer], predicted: NDArray[np.integer], title: str
+) -> NDArray[np.uint8]:
+    """Return the picture of an image with true objects (green) and predicted ones (magenta), yellow where they agree.
+
+    `title` stands above it.
+    """
+    scale = Scale.of(truth.shape)
+    picture = thinned(image, scale.thin).repeat(scale.enlarge, axis=0).repeat(scale.enlarge, axis=1)
+    true, found = (find_boundaries(scale.pixels(labels), mode="inner") for labels in (truth, predicted))
+    for pixels, colour in ((true, TRUE), (found, FOUND), (true & found, BOTH)):
+        picture[pixels] = colour
+    canvas = PillowImage.new("RGB", (picture.shape[1], picture.shape[0] + HEADLINE))
+    canvas.paste(PillowImage.fromarray(picture), (0, HEADLINE))
+    ImageDraw.Draw(canvas).text((6, 5), title, fill=POSITIVE)
+    return np.asarray(canvas)
 
 
 def thinned(image: Image, thin: int) -> NDArray[np.uint8]:
