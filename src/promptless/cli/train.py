@@ -43,6 +43,8 @@ def train(
         writable(output)
         with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
+            if chosen.adapter is None and force:
+                raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
             if chosen.adapter is None:
                 made: Path | Outcome = recipes.train(chosen, output, resume=resume, progress=advance)
             else:

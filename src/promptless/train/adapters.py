@@ -127,7 +127,8 @@ def check(folder: Path, resume: bool) -> None:
             raise FileNotFoundError(f"there is no training in {folder} to go on with; leave out --resume to begin one")
         return
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
-    if there and RUN not in there and not is_adapter(folder):
+    ours = is_adapter(folder) or (run / SPLIT).is_file() or (run / DATA).is_dir()
+    if there and not ours:
         raise FileExistsError(f"{folder} holds other things than an adapter; choose another folder with -o")
     begun = [name for name in TASKS if (run / name / "checkpoint.pt").is_file()]
     if begun and not finished(run):
