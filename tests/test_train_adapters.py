@@ -21,7 +21,7 @@ from promptless.loading import load
 from promptless.networks.adapted import files
 from promptless.pipeline import segment
 from promptless.train import adapters
-from promptless.train.adapters import CANDIDATE, RECIPE, REFUSED, RUN, check, fitted, install, kept, train
+from promptless.train.adapters import CANDIDATE, RECIPE, REFUSED, RUN, check, fitted, install, kept, train, unsized
 from promptless.train.choosing import Choice
 from promptless.train.measuring import Line
 from promptless.train.recipes import read
@@ -130,6 +130,13 @@ def test_the_images_say_what_the_model_is_for():
     assert 9 < kind.object_px[0] < kind.object_px[1] < 22
     assert fitted(Kind(), frozenset({"pixel_size", "object_px"}), samples) == Kind()
     assert fitted(Kind(), frozenset(), samples[2:]).pixel_size == Kind().pixel_size
+
+
+def test_images_of_unknown_pixel_size_are_told_of(recipe, data):
+    sample = Sample("a", "grey", np.zeros((1, 8, 8)), np.zeros((8, 8), np.int32))
+    known = read(recipe, data=data)
+    assert "takes it for 0.5 um" in unsized(known, [sample])[0]
+    assert unsized(known, [replace(sample, mpp=0.25)]) == unsized(replace(known, said={"pixel_size"}), [sample]) == []
 
 
 def test_the_recipe_that_ships_needs_data_only(data):

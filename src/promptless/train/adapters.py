@@ -112,6 +112,7 @@ def train(
         tables,
     )
     notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
+    notes += unsized(recipe, samples["train"])
     (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
     return kept(told, tuple(notes), folder, samples["dev"], force)
 
@@ -203,6 +204,15 @@ def write(network: Adapted, model: ModelConfig, folder: Path) -> ModelConfig:
     return model
 
 
+def unsized(recipe: Recipe, samples: Sequence[Sample]) -> list[str]:
+    """Return what to say where nobody knows the size of a pixel: images that know theirs would be resampled wrongly."""
+    if "pixel_size" in recipe.said or any(sample.mpp is not None for sample in samples):
+        return []
+    assumed = f"the size of a pixel is not known, so the adapter takes it for {recipe.model.kind.pixel_size:g} um; "
+    remedy = "where it is another, prepare the images with --mpp (promptless data prepare folder) and train again"
+    return [assumed + remedy]
+
+
 def measured(
     adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Callable[[str], None]
 ) -> tuple[dict[str, Labels], dict[str, list[Line]]]:
@@ -237,9 +247,9 @@ def why_not(told: Report, folder: Path, dev: Sequence[Sample]) -> str | None:
     before = score(there.config, dev, segmented(there, dev))
     if told.score >= before:
         return None
-    n = f"{len(dev)} dev image{'s' if len(dev) > 1 else ''}"
     return (
-        f"the adapter in {folder} is better on the same {n}: {told.decides} {before:.3f}, the new one {told.score:.3f}"
+        f"the adapter in {folder} is better on the same images ({len(dev)} for dev): "
+        f"{told.decides} {before:.3f}, the new one {told.score:.3f}"
     )
 
 
