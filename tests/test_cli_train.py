@@ -62,7 +62,7 @@ def test_nothing_to_resume_is_told_before_anything_is_done(quick, cells, tmp_pat
 
 def test_one_image_is_an_error_of_one_line(quick, tmp_path):
     save(tmp_path / "one", "a")
-    answer = run("--data", tmp_path / "one", "-o", tmp_path / "mine")
+    answer = run("--data", tmp_path / "one", "-o", tmp_path / "mine", "-q")
     assert answer.exit_code == 1
     assert answer.output.startswith("promptless: ")
     assert answer.output.count("\n") == 1

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from made_up import discs, picture
+from promptless.data import augment
 from promptless.data.sample import Sample
 from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
@@ -17,6 +18,7 @@ from promptless.train.generator import (
     sampling_probability,
 )
 
+take = augment.take_patch
 WEIGHTS = {"a": 0.75, "b": 0.25}
 
 
@@ -94,3 +96,13 @@ def test_the_task_learns():
         losses[-1].backward()
         optimiser.step()
     assert float(losses[-1].detach()) < 0.7 * float(losses[0].detach())
+
+
+def test_patches_tell_which_sample_they_are_of(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(augment, "take_patch", lambda sample, *rest: drawn.append(sample.id) or take(sample, *rest))
+    patches = Patches(SAMPLES, WEIGHTS, 32, seed=5)
+    for index in range(12):
+        patches[index]
+    assert patches.names(range(12)) == drawn
+    assert set(drawn) == {"a0", "a3", "b3"}

@@ -63,7 +63,7 @@ def test_weights_that_are_missing_are_told():
 def test_a_checkpoint_holds_no_frozen_weight(tiny, tiny_config, tmp_path):
     network = Promptable(tiny.size)
     task = DecoderTask(network, tiny_config.window, tiny_config.proposals, per_image=4, seed=0)
-    State.fresh(task.module, Schedule(steps=1, batch=1)).save(tmp_path / "checkpoint.pt")
+    State.fresh(task.module, Schedule(steps=1, batch=1)).save(tmp_path / "checkpoint.pt", {})
     parts = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert parts["module"].keys() == parts["mean"].keys()
     assert not any(name.startswith("generator.") for name in parts["module"])

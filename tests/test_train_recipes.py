@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ from typer.testing import CliRunner
 
 from made_up import discs, picture
 from promptless.cli import app
+from promptless.config import AdapterConfig
 from promptless.loading import load
-from promptless.train.recipes import data_folder, read, train
+from promptless.train import devices
+from promptless.train.recipes import data_folder, identity, read, train
+from promptless.train.state import differences
 
 NUCLEI = Path(__file__).parent.parent / "recipes" / "nuclei.toml"
 
@@ -155,3 +159,56 @@ def test_the_recipe_that_goes_on_fits_the_one_that_ships(monkeypatch):
     ships, more = read(NUCLEI), read(NUCLEI.with_name("nuclei_more.toml"))
     assert (more.start, list(more.phases)) == ("nuclei", ["generator", "joint"])
     assert (more.network, more.model, more.sampling) == (ships.network, ships.model, ships.sampling)
+
+
+def test_a_run_goes_on_only_with_the_recipe_that_it_began_with(recipe, tmp_path):
+    train(read(recipe), tmp_path / "run")
+    (tmp_path / "run" / "joint" / "checkpoint.pt").unlink()
+    other = recipe.read_text().replace("seed = 3", "seed = 4", 1).replace("steps = 2", "steps = 3", 1)
+    recipe.write_text(other)
+    answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "--resume"])
+    assert answer.exit_code == 1
+    assert "generator/checkpoint.pt is of another recipe: seed was 3 and is 4; phase.schedule.steps was 2 and is 3" in (
+        " ".join(answer.stderr.split())
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("patch = 32\nsteps", "patch = 64\nsteps", "phase.patch was 32 and is 64"),
+        ("grey = 1.0", "grey = 0.5", "sampling.grey was 1.0 and is 0.5"),
+        ("layers = 1", "layers = 2", "network.sam.layers was 1 and is 2"),
+        ("cells = 8\n[network.sam]", "cells = 4\n[network.sam]", "network.cells was 8 and is 4"),
+        ('"split.json"', '"other.json"', 'train[1] was "b" and is not said'),
+    ],
+)
+def test_whatever_decides_a_phase_is_in_its_identity(recipe, tmp_path, old, new, told):
+    (tmp_path / "other.json").write_text(json.dumps({"train": ["a"], "dev": [], "test": []}))
+    before = read(recipe)
+    recipe.write_text(TINY.replace(old, new, 1))
+    now = read(recipe)
+    both = (json.loads(json.dumps(identity(r, "generator", r.phases["generator"]))) for r in (before, now))
+    assert told in differences(*both)
+
+
+def test_the_command_line_says_which_device_it_took_unless_it_was_told(recipe, tmp_path):
+    where = devices.find("auto")
+    command = ["train", str(recipe), "-o", str(tmp_path / "run")]
+    assert f"training on {where}; --device takes another" in CliRunner().invoke(app, command).stderr
+    again = CliRunner().invoke(app, [*command, "--resume", "--device", "cpu"])
+    assert (again.exit_code, again.stderr) == (0, "")
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(tmp_path):
+    answer = CliRunner().invoke(app, ["train", "no.toml", "-o", str(tmp_path / "run"), "--device", "cuda:99"])
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("promptless: device is 'cuda:99', but torch")
+
+
+def test_the_generator_alone_knows_of_no_prompt_and_no_lora(recipe):
+    content = read(recipe)
+    small, large = (replace(content, adapter=AdapterConfig("nuclei", "abc", rank=rank)) for rank in (2, 8))
+    for phase, same in (("generator", True), ("joint", False)):
+        one, other = (identity(r, phase, content.phases[phase]) for r in (small, large))
+        assert (one == other) == same

@@ -20,12 +20,12 @@ from promptless.loading import load
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
 from promptless.prompts import Prompt, Prompts
-from promptless.propose import propose
+from promptless.propose import coarse_labels, propose
 from promptless.record import Steps, manifest
 from promptless.registry import fitting
 from promptless.result import Segmentation
 from promptless.tiles import Tile
-from promptless.view import View, each, encode
+from promptless.view import View, each, encode, whole
 from promptless.windows import decode
 
 TILE, HALO = 1024, 128
@@ -149,6 +149,16 @@ def proposals(
     with steps.timed("propose"):
         prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
         return near_core(prompts, tile), embedding
+
+
+def coarse(image: Image, model: Model) -> NDArray[np.int32]:
+    """Return the label image of the prompt generator's own masks, nothing decoded; the image is looked at whole."""
+    view, config = View.of(image, model), model.config.proposals
+    labels = coarse_labels(encode(view, Tile(whole(image), whole(image)), model).maps, config)
+    found = label_images.objects(labels).values()
+    masks = tuple(mask.zoomed(1 / view.zoom, image.shape) for mask in found if mask.area >= config.min_area)
+    ones = np.ones(len(masks), np.float32)
+    return label_images.paint(Masks(masks, np.arange(len(masks)), ones, ones, ones == 0), image.shape)[0]
 
 
 def in_pixels(prompts: Prompts, shape: Shape, zoom: float) -> Prompts:

@@ -28,6 +28,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an adapter even where the new one is worse.")] = False,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps.", metavar="DEVICE")
+    ] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -37,32 +40,39 @@ def train(
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; --resume goes on from the last checkpoint"):
         try:
-            from promptless.train import adapters, recipes
+            from promptless.train import adapters, devices, processes, recipes
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         writable(output)
-        with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
+        where, main = devices.find(device), processes.main()
+        if main and device == "auto" and not quiet:
+            typer.echo(f"training on {where}; --device takes another", err=True)
+        with bar(1, shown=main and not quiet and sys.stderr.isatty()) as advance:
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
             if chosen.adapter is None and force:
                 raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
             if chosen.adapter is None:
-                made: Path | Outcome = recipes.train(chosen, output, resume=resume, progress=advance)
+                made: Path | Outcome | None = recipes.train(
+                    chosen, output, resume=resume, device=device, progress=advance
+                )
             else:
-                made = adapters.train(chosen, output, resume=resume, force=force, progress=advance)
-        if not isinstance(made, Path):
+                made = adapters.train(chosen, output, resume=resume, force=force, device=device, progress=advance)
+        if main and made is not None:
             tell(made, quiet)
-            made = made.folder
-    typer.echo(f"{made}")
 
 
-def tell(outcome: Outcome, quiet: bool) -> None:
-    """Print the table, and on stderr what else is to be said."""
+def tell(made: Path | Outcome, quiet: bool) -> None:
+    """Print the table of an adapter, on stderr what else is to be said, and last where the result lies."""
+    if isinstance(made, Path):
+        typer.echo(f"{made}")
+        return
     from promptless.train.report import HEADER
 
     if not quiet:
-        rows = [HEADER, *outcome.report.rows()]
+        rows = [HEADER, *made.report.rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for line in (*outcome.notes, *([outcome.refusal] if outcome.refusal else [])):
+    for line in (*made.notes, *([made.refusal] if made.refusal else [])):
         typer.echo(line, err=True)
+    typer.echo(f"{made.folder}")

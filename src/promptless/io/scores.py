@@ -46,13 +46,13 @@ def draw_curves(path: Path, thresholds: Sequence[float], curves: Mapping[str, Se
         figure.savefig(temporary)
 
 
-def figure_with_canvas() -> Any:
-    """Return an empty matplotlib figure that draws into files, whatever display there is."""
+def figure_with_canvas(size: tuple[float, float] = (5, 4)) -> Any:
+    """Return an empty matplotlib figure of `size` (width, height, inches) that draws into files without a display."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("a plot needs matplotlib: pip install 'promptless[plots]'") from error
-    figure = Figure(figsize=(5, 4), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -32,6 +33,11 @@ class Adapted(nn.Module):
         if config.adapter is None:
             raise ValueError(f"{config.name} is no adapter")
         self.config = config.adapter
+        if config.window.stride != backbone.stride:
+            raise ValueError(
+                f"window.stride is {config.window.stride}, but a cell of {backbone.name}'s embedding has "
+                f"{backbone.stride} pixels per side"
+            )
         check(backbone, generator, self.config)
         self.generator = generator
         self.encoder = lora.adapt(backbone, self.config.rank) if self.config.rank else lora.sharing(backbone)
@@ -85,6 +91,7 @@ def part_of(backbone: Backbone, name: str) -> nn.Module:
         "mask_decoder": backbone.mask_decoder,
         "prompt_encoder": backbone.prompt_encoder,
         "neck": backbone.image_encoder.neck,
+        "image_encoder": backbone.image_encoder,
         "project": backbone.project,
     }
     part = parts[name]
@@ -158,12 +165,19 @@ def n_trainable(network: nn.Module) -> int:
 
 
 def begun(backbone: Backbone, config: ModelConfig) -> Adapted:
-    """Return a fresh adapter: outputs are the backbone's, the generator is its own U-Net's copy where they agree."""
+    """Return a fresh adapter: it answers as the backbone does, whose own U-Net, if it is as wide, is the generator."""
     if config.adapter is None:
         raise ValueError(f"{config.name} is no adapter")
     generator = UNet(config.adapter.generator, config.maps)
-    if backbone.trunk is not None:
-        own = generator.state_dict()
-        known = {k: v for k, v in backbone.trunk.state_dict().items() if k in own and v.shape == own[k].shape}
-        generator.load_state_dict(own | {k: v.clone() for k, v in known.items()})
+    if backbone.trunk is not None and backbone.trunk.widths == generator.widths:
+        inherit(generator, backbone.trunk)
     return Adapted(backbone, generator, config)
+
+
+def inherit(generator: UNet, trunk: UNet) -> None:
+    """Give a generator the weights of another of the same widths; of the maps, those that both have."""
+    state, own = trunk.state_dict(), generator.state_dict()
+    for name in ("head.weight", "head.bias"):
+        n = min(len(state[name]), len(own[name]))
+        state[name] = torch.cat([state[name][:n], own[name][n:]])
+    generator.load_state_dict(state)

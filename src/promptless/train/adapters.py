@@ -25,7 +25,7 @@ from promptless.networks.adapted import Adapted
 from promptless.networks.backbones import Backbone
 from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchModel
-from promptless.train import material, recipes, report
+from promptless.train import devices, material, processes, recipes, report
 from promptless.train.card import CARD, card
 from promptless.train.choosing import choose
 from promptless.train.looks import Looks
@@ -67,9 +67,13 @@ def recipe_for(
 ) -> Recipe:
     """Return the recipe that is meant, the one that ships where none is named, after preparing `data` where need be."""
     path = path or RECIPE
-    if "adapter" in recipes.parsed(path):
+    if "adapter" in recipes.parsed(path) and processes.main():
         check(folder, resume)
     if data is not None:
+        if processes.launched() and not material.is_prepared(data):
+            raise ValueError(
+                f"several processes need a prepared folder: promptless data prepare folder {data} -o FOLDER"
+            )
         data = material.ready(data, folder / RUN / DATA, resume=resume, progress=progress)
     return recipes.read(path, data=data, backbone=backbone)
 
@@ -80,26 +84,32 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
+    device: str = "auto",
     progress: Progress = lambda done, name: None,
-) -> Outcome:
+) -> Outcome | None:
     """Train an adapter as a recipe says, measure it, and write it into `folder`; the training itself is in run/ there.
 
     One that is worse on dev than the adapter that is in `folder` is kept in `folder`/run/refused, unless `force`.
+    Of several processes only the first measures and writes; the others return nothing.
     """
-    check(folder, resume)
     samples = material.read(recipe.data, dict(recipe.ids))
-    run, tell = begin(folder, recipe, resume), partial(progress, 1.0)
+    run, tell, where = folder / RUN, partial(progress, 1.0), devices.find(device)
+    if processes.main():
+        check(folder, resume)
+        begin(run, recipe, resume)
     recipe, backbone = completed(recipe, samples["train"])
     torch.manual_seed(recipe.seed)
-    network = adapted.begun(backbone, recipe.model)
+    network = adapted.begun(backbone, recipe.model).to(where)
     n_parameters = adapted.n_trainable(network)
     steps = {name: phase.schedule.steps for name, phase in recipe.phases.items()}
     looks = Looks(network, recipe.model, samples["dev"], run, steps)
-    follow(recipe, network, samples["train"], run, resume=resume, progress=progress, watch=looks)
+    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=looks)
+    if not processes.main():
+        return None
     model, choice = choose(network, recipe.model, samples["dev"], tell)
     model = write(network, model, run / CANDIDATE)
     held_out = {part: samples[part] for part in ("dev", "test") if samples[part]}
-    adapter = TorchModel(adapted.load(backbone, run / CANDIDATE, model), model)
+    adapter = TorchModel(adapted.load(backbone, run / CANDIDATE, model).to(where), model)
     found, tables = measured(adapter, held_out, tell)
     told = Report(
         model,
@@ -149,15 +159,13 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and ModelConfig.read(folder / CONFIG).adapter is not None
 
 
-def begin(folder: Path, recipe: Recipe, resume: bool) -> Path:
-    """Return the folder of the training, without what a finished one has left there, and write the split down."""
-    run = folder / RUN
+def begin(run: Path, recipe: Recipe, resume: bool) -> None:
+    """Make the folder of the training, without what a finished one has left there, and write the split down."""
     if not resume:
         for name in (*TASKS, CANDIDATE, REFUSED, report.FOLDER):
             shutil.rmtree(run / name, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
     (run / SPLIT).write_text(json.dumps(dict(recipe.ids), indent=1) + "\n", encoding="utf-8")
-    return run
 
 
 def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbone]:

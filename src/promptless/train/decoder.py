@@ -44,15 +44,15 @@ class DecoderTask:
 
     def decoding(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the masks that prompts on a batch yield."""
-        first = int(batch["index"][0])
-        multimask = first // len(batch["image"]) % MULTIMASK_EVERY == MULTIMASK_EVERY - 1
+        multimask = step_of(batch) % MULTIMASK_EVERY == MULTIMASK_EVERY - 1
+        labels = batch["labels"].cpu().numpy()
         questions = [
-            self.questions(maps, labels, np.random.default_rng([self.seed, int(index)]), multimask)
-            for maps, labels, index in zip(
-                encoded.maps.detach().float().numpy(), batch["labels"].numpy(), batch["index"], strict=True
+            self.questions(maps, own, np.random.default_rng([self.seed, int(index)]), multimask)
+            for maps, own, index in zip(
+                encoded.maps.detach().float().cpu().numpy(), labels, batch["index"], strict=True
             )
         ]
-        return self.losses(encoded, batch["labels"].numpy(), questions, multimask)
+        return self.losses(encoded, labels, questions, multimask)
 
     def questions(
         self, maps: np.ndarray, labels: np.ndarray, rng: np.random.Generator, multimask: bool
@@ -81,7 +81,7 @@ class DecoderTask:
             zero = encoded.embedding.sum() * 0.0
             return {"loss": zero, "mask": zero, "dice": zero, "iou": zero}
         windows, coords, marks, masks, given, targets, inside, real = (
-            torch.stack(column) for column in zip(*inputs, strict=True)
+            torch.stack(column).to(encoded.embedding.device) for column in zip(*inputs, strict=True)
         )
         logits, iou = self.module.decoder.outputs(windows, coords, marks, masks, given, multimask=multimask)
         return mask_losses(logits.float(), iou.float(), targets, inside, real)
@@ -122,6 +122,13 @@ class JointTask(DecoderTask):
         asked = self.decoding(encoded, batch)
         parts = {f"generator_{name}": value for name, value in own.items()}
         return {**asked, **parts, "loss": asked["loss"] + own["loss"]}
+
+
+def step_of(batch: Batch) -> int:
+    """Return the number of the step that a batch belongs to: what the loop says, else as if it were a whole batch."""
+    if "step" in batch:
+        return int(batch["step"])
+    return int(batch["index"][0]) // len(batch["index"])
 
 
 def freeze(module: nn.Module) -> None:

@@ -73,16 +73,26 @@ class Patches(Dataset[Batch]):
         arrays = {"image": image, "labels": labels, "targets": targets, "weight": weight, "index": np.array(index)}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
+    def names(self, indices: Sequence[int]) -> list[str]:
+        """Return the ids of the samples that items are patches of."""
+        rngs = (np.random.default_rng([self.seed, index]) for index in indices)
+        return [draw_sample(self.samples, self.probability, rng).id for rng in rngs]
+
 
 def draw_patch(
     samples: Sequence[Sample], probability: np.ndarray, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return an augmented patch (3, size, size) and its labels (size, size), from a sample drawn by `probability`."""
-    sample = samples[rng.choice(len(samples), p=probability)]
+    sample = draw_sample(samples, probability, rng)
     patch, labels = augment.take_patch(sample, augment.draw_geometry(sample, size, rng), size)
     if sample.category.startswith("fluorescence") and rng.uniform() < CROWDED:
         patch, labels = crowd(patch, labels, rng)
     return augment.colour(patch, labels, sample.category, rng), labels
+
+
+def draw_sample(samples: Sequence[Sample], probability: np.ndarray, rng: np.random.Generator) -> Sample:
+    """Return a sample drawn by `probability`: the first that is drawn for a patch."""
+    return samples[rng.choice(len(samples), p=probability)]
 
 
 def sampling_probability(samples: Sequence[Sample], weights: Mapping[str, float]) -> np.ndarray:

@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
 from promptless.registry import CONFIG, find, verify
+from promptless.train import processes
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.learned import take
@@ -154,18 +155,27 @@ def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {**content, "sam": from_dict(SamSize, content.get("sam", {}), where)}
 
 
-def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: Progress = lambda done, name: None,
+) -> Path:
     """Train what the recipe's phases say, in order; export, and return the model folder, `folder`/model.
 
     `generator` trains the prompt generator, `decoder` the rest on it, `joint` both. The phases keep
     their checkpoints and logs in folders of their own; with `resume` each goes on from its last
-    checkpoint, and one that is complete is not done again.
+    checkpoint, and one that is complete is not done again. `device` is "auto" (a GPU where there is one),
+    "cpu", "cuda", "cuda:1" or "mps". Of several processes, the first one exports.
     """
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
     network = begun(recipe)
-    follow(recipe, network, samples, folder, resume=resume, progress=progress)
-    export(network, recipe.model, folder / "model")
+    follow(recipe, network, samples, folder, resume=resume, device=device, progress=progress)
+    if processes.main():
+        export(network.cpu(), recipe.model, folder / "model")
     return folder / "model"
 
 
@@ -176,6 +186,7 @@ def follow(
     folder: Path,
     *,
     resume: bool,
+    device: str,
     progress: Progress,
     watch: Watch = lambda name, module, step, mean: None,
 ) -> None:
@@ -191,6 +202,8 @@ def follow(
             phase.schedule,
             folder / name,
             resume=resume,
+            device=device,
+            identity=identity(recipe, name, phase),
             progress=partial(tell, progress, before, total, name),
             watch=partial(watch, name, task.module),
         )
@@ -203,6 +216,26 @@ def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:
     if recipe.adapter is None:
         return recipe.sampling
     return {**Counter(sample.category for sample in samples), **recipe.sampling}
+
+
+def identity(recipe: Recipe, name: str, phase: Phase) -> dict[str, Any]:
+    """Return what decides what a phase yields, as JSON; a run goes on only where it is the same."""
+    adapter = None if recipe.adapter is None else asdict(recipe.adapter)
+    seen = {
+        "source": recipe.source,
+        "start": recipe.start,
+        "seed": recipe.seed,
+        "network": None if recipe.network is None else asdict(recipe.network),
+        "backbone": None if adapter is None else [adapter["sha256"], adapter["generator"]],
+        "output": [recipe.model.output, *recipe.model.classes],
+        "phase": {**asdict(phase), "schedule": phase.schedule.deciding()},
+        "sampling": dict(recipe.sampling),
+        "train": list(recipe.ids["train"]),
+    }
+    if name == "generator":  # it is alone, and knows of no prompt
+        return seen
+    asked = {"window": asdict(recipe.model.window), "proposals": asdict(phase.proposals(recipe.model))}
+    return {**seen, **asked, "adapter": adapter}
 
 
 def begun(recipe: Recipe) -> Promptable:
