@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from promptless.train import devices
+from promptless.train.learned import copied
 from promptless.train.loop import Schedule, State, fit, one_step
 
 SCHEDULE = Schedule(steps=12, batch=4, rate=0.05, warmup=3, checkpoint_every=5)
@@ -308,14 +309,21 @@ def test_the_module_is_moved_once_and_every_part_of_a_batch_to_it(tmp_path, monk
     assert moves == [(torch.device("cpu"),), *[{"x", "y", "step"}] * 4]
 
 
-def test_a_frozen_weight_stays_and_does_not_come_back(tmp_path):
+def test_a_frozen_weight_stays_as_it_was_and_is_not_in_what_comes_back(tmp_path):
     task = Plain()
     task.module[0].requires_grad_(False)
     before = task.module[0].weight.clone()
     mean = fit(task, Points(), SCHEDULE, tmp_path)
     assert torch.equal(task.module[0].weight, before)
-    assert not any(name.startswith("0.") for name in mean)
-    assert mean
+    assert set(task.module.state_dict()) - set(mean) == {"0.weight", "0.bias"}
+
+
+def test_whoever_watches_is_shown_the_mean_before_and_after_each_step(tmp_path):
+    seen = {}
+    mean = fit(Plain(), Points(), SCHEDULE, tmp_path, watch=lambda step, mean: seen.update({step: copied(mean)}))
+    assert list(seen) == list(range(SCHEDULE.steps + 1))
+    assert all(torch.equal(value, mean[name]) for name, value in seen[SCHEDULE.steps].items())
+    assert not torch.equal(seen[0]["0.weight"], seen[1]["0.weight"])
 
 
 def test_too_little_memory_says_what_to_change(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from made_up import discs, picture
 from promptless.cli import app
+from promptless.config import AdapterConfig
 from promptless.loading import load
 from promptless.pipeline import segment
 from promptless.train import devices
@@ -276,3 +278,11 @@ def test_a_phase_names_its_loss():
     assert Phase.from_dict(values, "recipe").loss == MaskLoss("focal_dice", (10.0, 1.0), gamma=1.5)
     with pytest.raises(ValueError, match="recipe, loss says gama"):
         Phase.from_dict({"steps": 2, "batch": 1, "loss": {"gama": 1}}, "recipe")
+
+
+def test_the_generator_alone_knows_of_no_prompt_and_no_lora(recipe):
+    content = read(recipe)
+    small, large = (replace(content, adapter=AdapterConfig("nuclei", "abc", rank=rank)) for rank in (2, 8))
+    for phase, same in (("generator", True), ("joint", False)):
+        one, other = (identity(r, phase) for r in (small, large))
+        assert (one == other) == same

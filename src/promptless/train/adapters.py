@@ -25,7 +25,7 @@ from promptless.networks.adapted import Adapted
 from promptless.networks.backbones import Backbone
 from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchModel
-from promptless.train import material, processes, recipes, report
+from promptless.train import devices, material, processes, recipes, report
 from promptless.train.card import CARD, card
 from promptless.train.choosing import choose
 from promptless.train.looks import Looks
@@ -67,9 +67,13 @@ def recipe_for(
 ) -> Recipe:
     """Return the recipe that is meant, the one that ships where none is named, after preparing `data` where need be."""
     path = path or RECIPE
-    if "adapter" in recipes.parsed(path):
+    if "adapter" in recipes.parsed(path) and processes.main():
         check(folder, resume)
     if data is not None:
+        if processes.launched() and not material.is_prepared(data):
+            raise ValueError(
+                f"several processes need a prepared folder: promptless data prepare folder {data} -o FOLDER"
+            )
         data = material.ready(data, folder / RUN / DATA, resume=resume, progress=progress)
     return recipes.read(path, data=data, backbone=backbone)
 
@@ -86,26 +90,27 @@ def train(
     """Train an adapter as a recipe says, measure it, and write it into `folder`; the training itself is in run/ there.
 
     One that is worse on dev than the adapter that is in `folder` is kept in `folder`/run/refused, unless `force`.
-    Of several processes (`accelerate launch`) the first one measures and writes; the others return None.
+    Of several processes only the first measures and writes; the others return nothing.
     """
-    check(folder, resume)
     samples = material.read(recipe.data, dict(recipe.ids))
-    run, tell = begin(folder, recipe, resume), partial(progress, 1.0)
+    run, tell, where = folder / RUN, partial(progress, 1.0), devices.find(device)
+    if processes.main():
+        check(folder, resume)
+        begin(run, recipe, resume)
     recipe, backbone = completed(recipe, samples["train"])
     recipes.check_classes(recipe, samples["train"])
     torch.manual_seed(recipe.seed)
-    network = adapted.begun(backbone, recipe.model)
+    network = adapted.begun(backbone, recipe.model).to(where)
     n_parameters = adapted.n_trainable(network)
     steps = {name: phase.schedule.steps for name, phase in recipe.phases.items()}
-    watch = Looks(network, recipe.model, samples["dev"], run, steps) if processes.main() else recipes.unwatched
-    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=watch)
+    looks = Looks(network, recipe.model, samples["dev"], run, steps)
+    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=looks)
     if not processes.main():
         return None
-    network.cpu()
     model, choice = choose(network, recipe.model, samples["dev"], tell)
     model = write(network, model, run / CANDIDATE)
     held_out = {part: samples[part] for part in ("dev", "test") if samples[part]}
-    adapter = TorchModel(adapted.load(backbone, run / CANDIDATE, model), model)
+    adapter = TorchModel(adapted.load(backbone, run / CANDIDATE, model).to(where), model)
     found, tables = measured(adapter, held_out, tell)
     told = Report(
         model,
@@ -118,6 +123,7 @@ def train(
         tables,
     )
     notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
+    notes += unsized(recipe, samples["train"])
     (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
     return kept(told, tuple(notes), folder, samples["dev"], force)
 
@@ -133,7 +139,8 @@ def check(folder: Path, resume: bool) -> None:
             raise FileNotFoundError(f"there is no training in {folder} to go on with; leave out --resume to begin one")
         return
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
-    if there and RUN not in there and not is_adapter(folder):
+    ours = is_adapter(folder) or (run / SPLIT).is_file() or (run / DATA).is_dir()
+    if there and not ours:
         raise FileExistsError(f"{folder} holds other things than an adapter; choose another folder with -o")
     begun = [name for name in TASKS if (run / name / "checkpoint.pt").is_file()]
     if begun and not finished(run):
@@ -153,15 +160,13 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and ModelConfig.read(folder / CONFIG).adapter is not None
 
 
-def begin(folder: Path, recipe: Recipe, resume: bool) -> Path:
-    """Return the folder of the training, without what a finished one has left there, and write the split down."""
-    run = folder / RUN
+def begin(run: Path, recipe: Recipe, resume: bool) -> None:
+    """Make the folder of the training, without what a finished one has left there, and write the split down."""
     if not resume:
         for name in (*TASKS, CANDIDATE, REFUSED, report.FOLDER):
             shutil.rmtree(run / name, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
     (run / SPLIT).write_text(json.dumps(dict(recipe.ids), indent=1) + "\n", encoding="utf-8")
-    return run
 
 
 def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbone]:
@@ -208,6 +213,15 @@ def write(network: Adapted, model: ModelConfig, folder: Path) -> ModelConfig:
     return model
 
 
+def unsized(recipe: Recipe, samples: Sequence[Sample]) -> list[str]:
+    """Return what to say where nobody knows the size of a pixel: images that know theirs would be resampled wrongly."""
+    if "pixel_size" in recipe.said or any(sample.mpp is not None for sample in samples):
+        return []
+    assumed = f"the size of a pixel is not known, so the adapter takes it for {recipe.model.kind.pixel_size:g} um; "
+    remedy = "where it is another, prepare the images with --mpp (promptless data prepare folder) and train again"
+    return [assumed + remedy]
+
+
 def measured(
     adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Callable[[str], None]
 ) -> tuple[dict[str, Labels], dict[str, list[Line]]]:
@@ -242,9 +256,9 @@ def why_not(told: Report, folder: Path, dev: Sequence[Sample]) -> str | None:
     before = score(there.config, dev, segmented(there, dev))
     if told.score >= before:
         return None
-    n = f"{len(dev)} dev image{'s' if len(dev) > 1 else ''}"
     return (
-        f"the adapter in {folder} is better on the same {n}: {told.decides} {before:.3f}, the new one {told.score:.3f}"
+        f"the adapter in {folder} is better on the same images ({len(dev)} for dev): "
+        f"{told.decides} {before:.3f}, the new one {told.score:.3f}"
     )
 
 

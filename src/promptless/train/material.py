@@ -23,9 +23,9 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
     An image that was there when `into` was made before stays in the part that it was in. With `resume`, what was
     made before is taken as it is.
     """
-    if (data / prepared.INDEX).is_file():
+    if is_prepared(data):
         return data
-    if resume and (into / prepared.INDEX).is_file():
+    if resume and is_prepared(into):
         return into
     if processes.launched():
         raise ValueError(
@@ -44,6 +44,11 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
         progress=lambda done, name: progress(done / n, f"reading {name}"),
     )
     return into
+
+
+def is_prepared(folder: Path) -> bool:
+    """Say whether a folder is a prepared one."""
+    return (folder / prepared.INDEX).is_file()
 
 
 def check(source: Source, data: Path) -> None:
