@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from promptless import labels as label_images
 from promptless import semantic, stitch
+from promptless.classify import class_maps, classified
 from promptless.config import SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.errors import UnreadableImageError, VolumeError
@@ -149,6 +150,7 @@ def segment_tile(
     prompts, embedding = proposals(view, tile, model, embeddings, steps)
     with steps.timed("decode"):
         masks = decode(model, embedding.features, prompts, view.zoom)
+        masks = classified(masks, class_maps(embedding.maps, model.config), view.zoom)
     with steps.timed("assemble"):
         masks = stitch.owned(masks.take(masks.scores >= min_score), tile, view.image.shape)
     by_id = {prompt.id: prompt for prompt in prompts.items}
@@ -163,6 +165,7 @@ def proposals(
         embedding = encode(view, tile, model)
         if embeddings is not None:
             embeddings.save(view.key(model), tile, embedding.features)
+            embeddings.save_classes(view.key(model), tile, class_maps(embedding.maps, model.config))
     with steps.timed("propose"):
         prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
         return near_core(prompts, tile), embedding

@@ -92,6 +92,7 @@ def train(
     samples = material.read(recipe.data, dict(recipe.ids))
     run, tell = begin(folder, recipe, resume), partial(progress, 1.0)
     recipe, backbone = completed(recipe, samples["train"])
+    recipes.check_classes(recipe, samples["train"])
     torch.manual_seed(recipe.seed)
     network = adapted.begun(backbone, recipe.model)
     n_parameters = adapted.n_trainable(network)

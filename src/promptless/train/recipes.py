@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
+from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
 from promptless.train import processes
 from promptless.train.decoder import DecoderTask, JointTask
@@ -108,15 +109,16 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     if content.get("source", "folder") not in SOURCES:
         raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
     source = content["source"] if data is None else "folder"
+    model = ModelConfig.from_dict(content["model"], where)
     return Recipe(
         source,
         data_folder(content.get("data", source)) if data is None else data,
         split_in(path.parent / content["split"] if data is None else data / prepared.SPLIT),
         content["seed"],
         content.get("sampling", {}),
-        None if adapter else from_dict(PromptableSize, network_tables(content["network"], where), where),
+        None if adapter else sized(content["network"], model.maps, where),
         {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
-        ModelConfig.from_dict(content["model"], where),
+        model,
         content.get("start"),
         adapter,
         frozenset(content["model"].get("kind", {})),
@@ -165,6 +167,11 @@ def data_folder(source: str) -> Path:
     return Path(root) / source
 
 
+def sized(content: Mapping[str, Any], maps: int, where: str) -> PromptableSize:
+    """Return the sizes that a recipe's `network` table describes, the generator with as many maps as the model says."""
+    return replace(from_dict(PromptableSize, network_tables(content, where), where), maps=maps)
+
+
 def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the arguments of `PromptableSize`, its SAM as a `SamSize`."""
     return {**content, "sam": from_dict(SamSize, content.get("sam", {}), where)}
@@ -187,6 +194,7 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
+    check_classes(recipe, samples)
     network = begun(recipe)
     follow(recipe, network, samples, folder, resume=resume, device=device, progress=progress)
     if processes.main():
@@ -263,8 +271,28 @@ def begun(recipe: Recipe) -> Promptable:
     if recipe.start is not None:
         folder = find(recipe.start)
         verify(folder, ModelConfig.read(folder / CONFIG), NEEDED["torch"])
-        network.load_state_dict(single(load_file(folder / WEIGHTS)))
+        state = single(load_file(folder / WEIGHTS))
+        network.load_state_dict(fitted_heads(state, network.state_dict()))
     return network
+
+
+def check_classes(recipe: Recipe, samples: Iterable[Sample]) -> None:
+    """Raise where a model that tells classes apart would learn other ones than those of the data."""
+    names, known = recipe.model.classes, prepared.class_names(recipe.data)
+    if not names:
+        return
+    if known and [name.casefold() for name in names] != [name.casefold() for _, name in sorted(known.items())]:
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but those of {recipe.data / prepared.SET} are "
+            f"{', '.join(name for _, name in sorted(known.items()))}; name all of them, in that order"
+        )
+    for sample in samples:
+        prepared.check(sample, dict(enumerate(names, start=1)))
+    if not any(sample.classes for sample in samples):
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but no training image has a file in "
+            f"{recipe.data / 'classes'}; leave `classes` out, or add them"
+        )
 
 
 def tell(progress: Progress, before: int, total: int, name: str, step: int, steps: int, loss: float) -> None:
