@@ -217,7 +217,7 @@ def identity(recipe: Recipe, name: str) -> dict[str, Any]:
     if name == GENERATOR:
         return {**decides, "generator": recipe.generator}
     network = recipe.network if adapter is None else adapter
-    told = {"network": network, "window": model.window, "proposals": phase.proposals(model)}
+    told = {"network": network, "window": model.window, "proposals": phase.proposals(model), "points": model.points}
     return {**decides, **{what: asdict(value) for what, value in told.items() if value is not None}}
 
 
