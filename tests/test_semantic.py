@@ -248,3 +248,25 @@ def test_everything_is_written_and_drawn_and_read_back(blobs, model, tmp_path):
     entries = json.loads(saved["coco"].read_text())["annotations"]
     assert len(entries) == labels.max()
     assert not any("point_coords" in entry for entry in entries)  # no point was meant for one object
+
+
+class TwoKinds(NullSemanticModel):
+    """A semantic model that calls what is very bright the second class."""
+
+    def __init__(self):
+        super().__init__(replace(NULL_SEMANTIC, classes=("dim", "bright")))
+
+    def encode(self, image):
+        seen, light = super().encode(image), image.mean(axis=0)
+        kinds = np.stack([0.5 - light, np.where(light < 0.8, 3, -3), np.where(light < 0.8, -3, 3)])
+        return seen._replace(maps=np.concatenate([seen.maps, kinds.astype(np.float32)]))
+
+
+@pytest.mark.parametrize("tile", [30, 1024])
+def test_objects_of_a_semantic_mask_have_classes_where_the_model_tells_them(tile):
+    labels = discs((80, 80), [(20, 20, 8), (20, 60, 9), (58, 40, 10)])
+    image = np.choose(labels, [30, 170, 240, 170]).astype(np.uint8)
+    result = segment(image, TwoKinds(), tile=tile, halo=5)
+    pairs = zip(result.masks, result.masks.classes, strict=True)
+    assert {int(labels[mask.region][mask.pixels][0]): int(c) for mask, c in pairs} == {1: 1, 2: 2, 3: 1}
+    assert sorted(map(str, result.objects["class_name"])) == ["bright", "dim", "dim"]

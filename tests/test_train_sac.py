@@ -20,7 +20,7 @@ from promptless.runtimes.torch import TorchModel
 from promptless.train.adapters import RUN, train
 from promptless.train.loop import Schedule, State, one_step
 from promptless.train.recipes import read
-from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
+from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask, foreground_losses
 from reference import SMALL, meta_state
 from test_networks_lora import hashes
 from test_train_adapters import prepared_folder
@@ -227,3 +227,15 @@ def test_a_recipe_trains_a_semantic_adapter_that_segments(tmp_path):
     result = segment(np.zeros((100, 70), np.uint8), model)
     assert result.labels.shape == (100, 70)
     assert len(result.prompts) == 6
+
+
+def test_a_generator_with_classes_learns_them_beside_the_foreground():
+    labels = torch.zeros(2, 8, 8, dtype=torch.int32)
+    labels[:, 2:6, 2:6] = 1
+    batch = {"labels": labels, "classes": 2 * labels.long(), "class_weight": torch.ones(2, 8, 8)}
+    good, bad = torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
+    good[:, 3], bad[:, 2] = (torch.where(labels > 0, 9.0, -9.0) for _ in range(2))
+    losses = [foreground_losses(maps, batch) for maps in (good, bad)]
+    assert losses[0]["classes"] < losses[1]["classes"]
+    assert losses[0]["bce"] == losses[1]["bce"]
+    assert torch.isclose(losses[0]["loss"], losses[0]["bce"] + losses[0]["classes"])

@@ -19,8 +19,7 @@ def class_maps(maps: Array, config: ModelConfig) -> Array:
 
     They are the last ones; nothing (0, *spatial) where the model tells no classes.
     """
-    n = len(config.classes) + 1 if config.classes else 0
-    return maps[len(maps) - n :]
+    return maps[len(maps) - config.class_maps :]
 
 
 def classified(masks: Masks, logits: Array, zoom: float) -> Masks:

@@ -154,7 +154,12 @@ class ModelConfig:
     @property
     def maps(self) -> int:
         """How many maps the prompt generator yields: foreground, interior distance for instances, one per class."""
-        return (2 if self.output == INSTANCES else 1) + (len(self.classes) + 1 if self.classes else 0)
+        return (2 if self.output == INSTANCES else 1) + self.class_maps
+
+    @property
+    def class_maps(self) -> int:
+        """How many of them, the last, are of background and classes."""
+        return len(self.classes) + 1 if self.classes else 0
 
     @classmethod
     def read(cls, path: Path) -> ModelConfig:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from promptless.classify import class_maps, classified
 from promptless.config import ModelConfig
 from promptless.discriminate import discriminate
 from promptless.image import Shape
@@ -57,14 +58,15 @@ def segmented(
     check_points(points, view.image.shape)
     cuts = cut(view, model.config, arguments["tile"], arguments["halo"])
     probability = np.zeros(view.image.shape, np.float32)
+    kinds = np.zeros((model.config.class_maps, *view.image.shape), np.float32)
     prompts: list[Prompt] = []
     for done, tile in enumerate(cuts):
-        core, asked = answer_tile(view, tile, able, points, steps)
-        probability[tile.core] = core
+        probability[tile.core], kinds[:, *tile.core], asked = answer_tile(view, tile, able, points, steps)
         prompts.append(prompt(done + 1, asked, points, tile))
         progress(done + 1, len(cuts))
     with steps.timed("assemble"):
         labels, masks = components(probability, arguments["min_score"])
+        masks = classified(masks, kinds, 1.0)
     every = Prompts(view.image.shape, tuple(replace(p, id=len(masks) + p.id) for p in prompts))
     record = empty.manifest | {
         "tiles": len(cuts),
@@ -75,15 +77,22 @@ def segmented(
     return Segmentation(view.image, labels, masks, every, record)
 
 
-def answer_tile(view: View, tile: Tile, model: SemanticModel, points: Points, steps: Steps) -> tuple[Array, Points]:
-    """Return the probability of foreground in a tile's core, and the points that were asked, in its coordinates."""
+def answer_tile(
+    view: View, tile: Tile, model: SemanticModel, points: Points, steps: Steps
+) -> tuple[Array, Array, Points]:
+    """Return what a tile's core shows, and the points that were asked, in the tile's coordinates.
+
+    That is the probability of foreground (*core), and the logits of background and classes (class, *core).
+    """
     with steps.timed("encode"):
         embedding = encode(view, tile, model)
     with steps.timed("discriminate"):
         asked = automatic(embedding.maps, model.config) + reaching(points, tile).zoomed(view.zoom)
     with steps.timed("decode"):
         logits = model.whole(embedding.features, *asked.padded(model.config.points.tokens))
-        return sigmoid(core_of(logits, tile, model.config.window.pitch / view.zoom)), asked.zoomed(1 / view.zoom)
+        foreground = sigmoid(core_of(logits, tile, model.config.window.pitch / view.zoom))
+        kinds = core_of(class_maps(embedding.maps, model.config), tile, 1 / view.zoom)
+        return foreground, kinds, asked.zoomed(1 / view.zoom)
 
 
 def found(view: View, model: Model, tile: int, halo: int, progress: Callable[[int, int], None]) -> Prompts:
@@ -143,7 +152,7 @@ def reaching(points: Points, tile: Tile) -> Points:
 
 
 def core_of(logits: Array, tile: Tile, pitch: float) -> Array:
-    """Return the core's pixels of a tile's mask, in which a logit is `pitch` pixels of the image wide."""
+    """Return the core's pixels (..., *core) of a tile's logits, each `pitch` pixels of the image wide."""
     shape = tuple(s.stop - s.start for s in tile.core)
     start = tuple((core.start - first) / pitch for core, first in zip(tile.core, tile.offset, strict=True))
     return resample(logits, shape, start, (1 / pitch,) * len(shape))

@@ -16,7 +16,7 @@ from promptless.networks.adapted import Adapted
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.networks.unet import UNet
 from promptless.train.decoder import freeze
-from promptless.train.generator import dice_loss
+from promptless.train.generator import class_loss, dice_loss
 from promptless.train.loop import Batch
 
 
@@ -133,9 +133,12 @@ class SacJointTask(SacTask):
 
 
 def foreground_losses(maps: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Return the generator's own loss: the cross-entropy of its first map (batch, map, *spatial)."""
+    """Return the generator's own losses: the cross-entropy of its first map (batch, map, *spatial), and of classes."""
     entropy = functional.binary_cross_entropy_with_logits(maps[:, 0].float(), foreground(batch))
-    return {"loss": entropy, "bce": entropy}
+    if maps.shape[1] == 1:
+        return {"loss": entropy, "bce": entropy}
+    classes = class_loss(maps[:, 1:].float(), batch["classes"], batch["class_weight"])
+    return {"loss": entropy + classes, "bce": entropy, "classes": classes}
 
 
 def foreground(batch: Batch) -> Tensor:
