@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
-from promptless.config import ModelConfig, ProposalConfig, WindowConfig
+from promptless.config import ModelConfig, PointsConfig, ProposalConfig, WindowConfig
 from promptless.image import Image
 from promptless.labels import as_masks
 from promptless.masks import Mask, Masks
@@ -27,6 +28,9 @@ NULL = ModelConfig(
 )
 
 
+NULL_SEMANTIC = replace(NULL, output="semantic", points=PointsConfig(positives=4, negatives=4))
+
+
 class NullModel:
     """A model without weights: objects are what is brighter than the middle, and a decoded mask is the mask prompt.
 
@@ -44,6 +48,27 @@ class NullModel:
     def decode(self, windows, point_coords, point_labels, mask_logits, has_mask):
         logits = np.where(has_mask[:, None, None, None], 8 * mask_logits, -8).astype(np.float32)
         return Decoded(logits, np.full((len(windows), 1), self.iou, np.float32))
+
+
+class ClassModel(NullModel):
+    """`NullModel` that also tells objects brighter than 0.9 from those that are not."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(NULL, classes=("dim", "bright")))
+
+    def encode(self, image):
+        seen, brightness = super().encode(image), image.mean(axis=0)
+        kinds = [brightness < 0.5, (brightness > 0.5) & (brightness <= 0.9), brightness > 0.9]
+        return seen._replace(maps=np.concatenate([seen.maps, 10 * np.stack(kinds).astype(np.float32)]))
+
+
+def bright_and_dim() -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
+    """Return a grey image (uint8) of nine discs, every third of them bright; its labels; the class of each."""
+    places = [(16 + 32 * (i // 3), 18 + 40 * (i % 3), 5 + i % 4) for i in range(9)]
+    labels = discs((96, 120), places)
+    classes = {number: 2 if number % 3 == 0 else 1 for number in range(1, 10)}
+    levels = np.array([20, *(230 if value == 2 else 150 for value in classes.values())], np.uint8)
+    return levels[labels], labels, classes
 
 
 def discs(shape: tuple[int, int], places: Iterable[Disc]) -> np.ndarray:
@@ -107,3 +132,30 @@ def of_labels(labels: np.ndarray) -> Segmentation:
     """Return the segmentation that a label image is, without an image, prompts and scores."""
     image = Image(np.zeros((0, *labels.shape), np.uint8))
     return Segmentation(image, labels, as_masks(labels), Prompts(labels.shape))
+
+
+class NullSemanticModel(NullModel):
+    """A semantic model without weights: the mask is what is brighter than the middle, each pixel by itself.
+
+    With a `reach`, points count so many pixels around: a positive adds a square to the mask, a negative takes one.
+    """
+
+    def __init__(self, config: ModelConfig = NULL_SEMANTIC, reach: int = 0, sure: float = 10) -> None:
+        super().__init__(config)
+        self.reach, self.sure, self.asked = reach, sure, []
+
+    def encode(self, image):
+        logits = np.where(image.mean(axis=0) > 0.5, self.sure, -self.sure).astype(np.float32)
+        height, width = (n // 4 for n in logits.shape)
+        cells = logits.reshape(height, 4, width, 4).transpose(1, 3, 0, 2).reshape(16, height, width)
+        return ImageEmbedding(cells, logits[None])
+
+    def whole(self, features, point_coords, point_labels):
+        self.asked.append((point_coords, point_labels))
+        _, height, width = features.shape
+        logits = features.reshape(4, 4, height, width).transpose(2, 0, 3, 1).reshape(4 * height, 4 * width).copy()
+        for (y, x), label in zip(np.round(point_coords).astype(int), point_labels, strict=True):
+            if self.reach and label >= 0:
+                around = [slice(max(0, at - self.reach), at + self.reach + 1) for at in (y, x)]
+                logits[tuple(around)] = 10 if label else -10
+        return logits

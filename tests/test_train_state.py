@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from promptless.train.failures import explained
+from promptless.train.learned import learned
 from promptless.train.schedule import Schedule
 from promptless.train.state import State, differences, trainable
 
@@ -22,6 +23,7 @@ def test_frozen_parameters_are_left_out():
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     module[0].bias.requires_grad_(False)
     assert [p.shape for p in trainable(module)] == [(3, 2), (3,), (3,)]
+    assert set(module.state_dict()) - set(learned(module)) == {"0.bias"}
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path):

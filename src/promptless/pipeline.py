@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptless import labels as label_images
-from promptless import stitch
+from promptless import semantic, stitch
+from promptless.classify import class_maps, classified
+from promptless.config import SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.errors import UnreadableImageError, VolumeError
 from promptless.image import Image, Shape
@@ -19,7 +21,7 @@ from promptless.io.hashes import sha256
 from promptless.loading import load
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
-from promptless.prompts import Prompt, Prompts
+from promptless.prompts import Points, Prompt, Prompts
 from promptless.propose import coarse_labels, propose
 from promptless.record import Steps, manifest
 from promptless.registry import fitting
@@ -35,7 +37,7 @@ DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile
 Progress = Callable[[int, int], None]
 
 
-def segment(
+def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     source: str | Path | NDArray[np.generic] | Image,
     model: str | Path | Model = "nuclei",
     *,
@@ -45,6 +47,7 @@ def segment(
     min_score: float | None = None,
     tile: int = TILE,
     halo: int = HALO,
+    points: Points | None = None,
     embeddings: Embeddings | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Segmentation:
@@ -58,11 +61,18 @@ def segment(
     not, an image of very small objects is looked at doubled. Objects scored below `min_score` are left
     out (by default the model's own threshold).
     `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory.
+    `points` (pixels of the image) are an expert's, and join those that a semantic model asks itself; elsewhere
+    they are given to `edit`.
     `embeddings` keeps what the encoder saw, for edits. `progress(done, total)` is told of every tile.
     """
     arguments = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
     empty, view = begun(source, model, arguments, steps)
+    if model.config.output == SEMANTIC:
+        refuse(embeddings, f"{model.config.name} takes no edits, which kept embeddings are for; do not keep them")
+        own = points or Points.of(ndim=len(view.image.shape))
+        return semantic.segmented(empty, view, model, own, steps, progress)
+    refuse(points, f"{model.config.name} decodes every object on its own; give points with --point, or to `edit`")
     cuts = view.tiles(tile, halo)
     found: list[Masks] = []
     asked: list[Prompt] = []
@@ -98,6 +108,8 @@ def prompt(
     arguments = DEFAULTS | {"channel": channel, "page": page, "mpp": mpp, "tile": tile, "halo": halo}
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
     _, view = begun(source, model, arguments, steps)
+    if model.config.output == SEMANTIC:
+        return semantic.found(view, model, tile, halo, progress)
     found: list[Prompt] = []
     cuts = view.tiles(tile, halo)
     for done, cut in enumerate(cuts):
@@ -106,6 +118,12 @@ def prompt(
         found += [p for p in moved if p.coarse is not None and cut.owns(p.coarse.reference)]
         progress(done + 1, len(cuts))
     return Prompts(view.image.shape, tuple(replace(p, id=number) for number, p in enumerate(found, start=1)))
+
+
+def refuse(given: object | None, message: str) -> None:
+    """Raise where an argument is given that does not go with the model."""
+    if given is not None:
+        raise ValueError(message)
 
 
 def begun(
@@ -132,6 +150,7 @@ def segment_tile(
     prompts, embedding = proposals(view, tile, model, embeddings, steps)
     with steps.timed("decode"):
         masks = decode(model, embedding.features, prompts, view.zoom)
+        masks = classified(masks, class_maps(embedding.maps, model.config), view.zoom)
     with steps.timed("assemble"):
         masks = stitch.owned(masks.take(masks.scores >= min_score), tile, view.image.shape)
     by_id = {prompt.id: prompt for prompt in prompts.items}
@@ -146,6 +165,7 @@ def proposals(
         embedding = encode(view, tile, model)
         if embeddings is not None:
             embeddings.save(view.key(model), tile, embedding.features)
+            embeddings.save_classes(view.key(model), tile, class_maps(embedding.maps, model.config))
     with steps.timed("propose"):
         prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
         return near_core(prompts, tile), embedding

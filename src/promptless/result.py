@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from promptless.image import Image
 from promptless.masks import Masks
-from promptless.measure import measure
+from promptless.measure import kinds, measure
 from promptless.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class Segmentation:
     """An image's objects, with all that is needed to save, check or repeat them.
 
     `labels` (*spatial) has 0 for the background and 1, 2, ... for the objects, with gaps where objects were
-    deleted; object i of `masks` has the label `masks.ids[i]`, which is the id of prompt i of `prompts`. Where it
-    was read from a label image, there are no prompts, and `image` has no channels. `manifest` says how it was made.
+    deleted; object i of `masks` has the label `masks.ids[i]`, which is the id of prompt i of `prompts`. A semantic
+    model is asked once per tile; then prompts have ids above the labels. Where it was read from a label image, there
+    are no prompts, and `image` has no channels. `manifest` says how it was made.
     """
 
     image: Image
@@ -82,7 +83,12 @@ class Segmentation:
     @cached_property
     def objects(self) -> Objects:
         """The object table; it is measured when it is first asked for."""
-        return Objects(measure(self.labels, self.image, self.masks))
+        return Objects(measure(self.labels, self.image, self.masks) | kinds(self.masks, self.class_names))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes 1, 2, ... of objects, none where the model tells no classes."""
+        return tuple(self.manifest.get("model", {}).get("classes", ()))
 
     def save(
         self, folder: str | Path, name: str = "image", *, also: Iterable[str] = (), overlay: str = "outlines"

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from promptless.config import ProposalConfig
+from promptless.config import SEMANTIC, ProposalConfig
 from promptless.image import Image
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
@@ -101,7 +101,7 @@ class View:
 def glanced_at(view: View, model: Model) -> View:
     """Return the view, doubled where the objects in the middle of the image are too small to outline them well."""
     limit = model.config.kind.small_px
-    if not limit:
+    if not limit or model.config.output == SEMANTIC:  # which tells no objects apart, nor how large they are
         return view
     middle = tuple(slice(max(0, (n - GLANCE) // 2), min(n, (n + GLANCE) // 2)) for n in view.image.shape)
     embedding = encode(view, Tile(middle, middle), model)

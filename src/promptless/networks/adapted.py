@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from promptless.networks.backbones import Backbone
 from promptless.networks.checkpoints import fit, single
 from promptless.networks.promptable import Encoded
 from promptless.networks.sam import PromptDecoder
-from promptless.networks.unet import UNet
+from promptless.networks.unet import UNet, fitted_heads
 
 GENERATOR, TRAINED = "generator.safetensors", "trained.safetensors"
 
@@ -176,8 +175,4 @@ def begun(backbone: Backbone, config: ModelConfig) -> Adapted:
 
 def inherit(generator: UNet, trunk: UNet) -> None:
     """Give a generator the weights of another of the same widths; of the maps, those that both have."""
-    state, own = trunk.state_dict(), generator.state_dict()
-    for name in ("head.weight", "head.bias"):
-        n = min(len(state[name]), len(own[name]))
-        state[name] = torch.cat([state[name][:n], own[name][n:]])
-    generator.load_state_dict(state)
+    generator.load_state_dict(fitted_heads(trunk.state_dict(), generator.state_dict()))

@@ -48,3 +48,11 @@ class TorchModel:
         arrays = (windows, point_coords, point_labels, mask_logits, has_mask)
         logits, iou = self.network.decoder(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
         return Decoded(logits.numpy(), iou.numpy())
+
+    @torch.inference_mode()
+    def whole(self, features: Array, point_coords: Array, point_labels: NDArray[np.int64]) -> Array:
+        """Answer one set of points with one mask; see `promptless.model.SemanticModel`."""
+        arrays = (features, point_coords, point_labels)
+        logits = self.network.decoder.whole(*(torch.from_numpy(np.ascontiguousarray(a))[None] for a in arrays))
+        answer: Array = logits[0].numpy()
+        return answer

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+import torch
 from numpy.typing import NDArray
 
 from promptless import evaluation
@@ -33,6 +34,7 @@ from promptless.model import Model
 from promptless.pipeline import coarse, segment
 from promptless.registry import CONFIG
 from promptless.train import recipes
+from promptless.train.run import CHECKPOINT
 
 Progress = Callable[[float, str], None]
 Labels = NDArray[np.integer]
@@ -81,7 +83,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an arm took to train: seconds, and the peak memory of the process; 0 where nothing was trained."""
+    """What an arm took to train: seconds of its phases, peak memory of the process; 0 where nothing was trained."""
 
     seconds: float = 0.0
     memory_bytes: int = 0
@@ -200,7 +202,6 @@ def train_apart(place: Path) -> Cost:
     """Train an arm in a process of its own, whose memory is its own."""
     command = [sys.executable, "-m", "promptless", "train", str(place / RECIPE), "-o", str(place / "model"), "-q"]
     resume = ["--resume"] if (place / "model" / "run").is_dir() else []
-    began = time.monotonic()
     with (place / "train.log").open("ab") as log:
         process = subprocess.Popen([*command, *resume], stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
@@ -208,7 +209,13 @@ def train_apart(place: Path) -> Cost:
     if code:
         last = (place / "train.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise RuntimeError(f"training the arm {place.name} failed (exit code {code}): {' '.join(last)}")
-    return Cost(time.monotonic() - began, usage.ru_maxrss * KILOBYTE, n_trainable(place))
+    return Cost(seconds_of(place), usage.ru_maxrss * KILOBYTE, n_trainable(place))
+
+
+def seconds_of(place: Path) -> float:
+    """Return the seconds that an arm's phases took, those before an interruption and those taken over included."""
+    checkpoints = (place / "model" / "run").glob(f"*/{CHECKPOINT}")
+    return sum(float(torch.load(path, weights_only=True, map_location="cpu")["seconds"]) for path in checkpoints)
 
 
 KILOBYTE = 1 if sys.platform == "darwin" else 1024

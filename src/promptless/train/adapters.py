@@ -90,7 +90,7 @@ def train(
     """Train an adapter as a recipe says, measure it, and write it into `folder`; the training itself is in run/ there.
 
     One that is worse on dev than the adapter that is in `folder` is kept in `folder`/run/refused, unless `force`.
-    Of several processes only the first measures and writes; the others return nothing.
+    Of several processes (`accelerate launch`) the first one measures and writes; the others return None.
     """
     samples = material.read(recipe.data, dict(recipe.ids))
     run, tell, where = folder / RUN, partial(progress, 1.0), devices.find(device)
@@ -98,12 +98,13 @@ def train(
         check(folder, resume)
         begin(run, recipe, resume)
     recipe, backbone = completed(recipe, samples["train"])
+    recipes.check_classes(recipe, samples["train"])
     torch.manual_seed(recipe.seed)
     network = adapted.begun(backbone, recipe.model).to(where)
     n_parameters = adapted.n_trainable(network)
     steps = {name: phase.schedule.steps for name, phase in recipe.phases.items()}
-    looks = Looks(network, recipe.model, samples["dev"], run, steps)
-    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=looks)
+    watch = Looks(network, recipe.model, samples["dev"], run, steps) if processes.main() else recipes.unwatched
+    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=watch)
     if not processes.main():
         return None
     model, choice = choose(network, recipe.model, samples["dev"], tell)
@@ -178,7 +179,7 @@ def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbo
         adapter=config,
         kind=fitted(recipe.model.kind, recipe.said, samples),
         window=replace(recipe.model.window, stride=backbone.stride),
-        input_size=backbone.image_size,
+        input_size=recipe.model.input_size or backbone.image_size,
     )
     return replace(recipe, adapter=config, model=model), backbone
 

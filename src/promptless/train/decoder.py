@@ -11,7 +11,7 @@ from promptless.config import ProposalConfig, WindowConfig
 from promptless.networks.adapted import Adapted
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.resample import resample
-from promptless.train.generator import generator_losses
+from promptless.train.generator import map_losses
 from promptless.train.loop import Batch
 from promptless.train.simulate import NOTHING, Question, automatic, by_user
 from promptless.windows import Window, mask_prompt, place, tokens_of
@@ -118,7 +118,7 @@ class JointTask(DecoderTask):
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch of patches."""
         encoded = self.encode(batch)
-        own = generator_losses(encoded.maps.float(), batch["targets"], batch["weight"])
+        own = map_losses(encoded.maps.float(), batch)
         asked = self.decoding(encoded, batch)
         parts = {f"generator_{name}": value for name, value in own.items()}
         return {**asked, **parts, "loss": asked["loss"] + own["loss"]}

@@ -12,6 +12,7 @@ from promptless.data.sample import Sample
 from promptless.data.source import Source
 from promptless.data.sources import folder
 from promptless.data.splits import split_for_training
+from promptless.train import processes
 
 Progress = Callable[[float, str], None]
 
@@ -26,6 +27,11 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
         return data
     if resume and is_prepared(into):
         return into
+    if processes.launched():
+        raise ValueError(
+            f"{data} is not prepared, and several processes must not prepare it at once; first: "
+            f"promptless data prepare folder {data} -o FOLDER, then --data FOLDER"
+        )
     source = folder.read(data)
     check(source, data)
     into.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from promptless.config import AdapterConfig, ModelConfig, ProposalConfig, from_dict
+from promptless.config import SEMANTIC, AdapterConfig, ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
 from promptless.data.sample import Sample
 from promptless.data.sources import SOURCES
@@ -26,14 +26,19 @@ from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
+from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
 from promptless.train import processes
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.learned import take
 from promptless.train.loop import Schedule, Task, fit
+from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
 
 Progress = Callable[[float, str], None]
+
+GENERATOR = "generator"
+"""The phase of the prompt generator alone."""
 Watch = Callable[[str, nn.Module, int, Mapping[str, Tensor]], None]
 """Shown the name of a phase, what it trains, the step, and the running mean of what has been learned."""
 
@@ -46,12 +51,15 @@ class Phase:
     patch: int = 256
     per_image: int = 16  # prompts per patch, where the decoder is trained
     saddles: tuple[float, ...] | None = None  # readings that the decoder is asked in training; None: the model's own
+    loss: MaskLoss = field(default_factory=MaskLoss)  # of the semantic mask
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Phase:
         """Return the phase that a recipe's table describes."""
         own = {name: values[name] for name in ("patch", "per_image", "saddles") if name in values}
         rest = {name: value for name, value in values.items() if name not in own}
+        if "loss" in rest:
+            own["loss"] = from_dict(MaskLoss, rest.pop("loss"), f"{where}, loss")
         own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
         return cls(from_dict(Schedule, rest, where), **own)
 
@@ -76,6 +84,14 @@ class Recipe:
     adapter: AdapterConfig | None = None  # where the result is one; the hash is known once the backbone is loaded
     said: frozenset[str] = frozenset()  # fields of the model's kind that the recipe has; an adapter's data says others
 
+    @property
+    def generator(self) -> tuple[int, ...]:
+        """Channels per level of the prompt generator."""
+        if self.adapter is not None:
+            return self.adapter.generator
+        assert self.network is not None
+        return self.network.generator
+
 
 def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -> Recipe:
     """Read a recipe file; its `split` is a path beside it, its `data` a prepared folder in $PROMPTLESS_DATA.
@@ -93,15 +109,16 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     if content.get("source", "folder") not in SOURCES:
         raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
     source = content["source"] if data is None else "folder"
+    model = ModelConfig.from_dict(content["model"], where)
     return Recipe(
         source,
         data_folder(content.get("data", source)) if data is None else data,
         split_in(path.parent / content["split"] if data is None else data / prepared.SPLIT),
         content["seed"],
         content.get("sampling", {}),
-        None if adapter else from_dict(PromptableSize, network_tables(content["network"], where), where),
+        None if adapter else sized(content["network"], model.maps, where),
         {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
-        ModelConfig.from_dict(content["model"], where),
+        model,
         content.get("start"),
         adapter,
         frozenset(content["model"].get("kind", {})),
@@ -150,6 +167,11 @@ def data_folder(source: str) -> Path:
     return Path(root) / source
 
 
+def sized(content: Mapping[str, Any], maps: int, where: str) -> PromptableSize:
+    """Return the sizes that a recipe's `network` table describes, the generator with as many maps as the model says."""
+    return replace(from_dict(PromptableSize, network_tables(content, where), where), maps=maps)
+
+
 def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the arguments of `PromptableSize`, its SAM as a `SamSize`."""
     return {**content, "sam": from_dict(SamSize, content.get("sam", {}), where)}
@@ -172,11 +194,35 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
+    check_classes(recipe, samples)
     network = begun(recipe)
     follow(recipe, network, samples, folder, resume=resume, device=device, progress=progress)
     if processes.main():
         export(network.cpu(), recipe.model, folder / "model")
     return folder / "model"
+
+
+def identity(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return what decides what a phase yields, as JSON; a run goes on only where it is the same."""
+    phase, model, adapter = recipe.phases[name], recipe.model, recipe.adapter
+    decides: dict[str, Any] = {
+        "source": recipe.source,
+        "start": recipe.start if adapter is None else adapter.sha256,
+        "seed": recipe.seed,
+        "phase": {**asdict(phase), "schedule": phase.schedule.deciding()},
+        "sampling": dict(recipe.sampling),
+        "train": list(recipe.ids["train"]),
+        "maps": model.maps,
+    }
+    if name == GENERATOR:
+        return {**decides, "generator": recipe.generator}
+    network = recipe.network if adapter is None else adapter
+    told = {"network": network, "window": model.window, "proposals": phase.proposals(model), "points": model.points}
+    return {**decides, **{what: asdict(value) for what, value in told.items() if value is not None}}
+
+
+def unwatched(name: str, module: nn.Module, step: int, mean: Mapping[str, Tensor]) -> None:
+    """Look at nothing while a network trains."""
 
 
 def follow(
@@ -188,7 +234,7 @@ def follow(
     resume: bool,
     device: str,
     progress: Progress,
-    watch: Watch = lambda name, module, step, mean: None,
+    watch: Watch = unwatched,
 ) -> None:
     """Train a network through the phases of a recipe, each in a folder of its own."""
     total = sum(phase.schedule.steps for phase in recipe.phases.values())
@@ -203,7 +249,7 @@ def follow(
             folder / name,
             resume=resume,
             device=device,
-            identity=identity(recipe, name, phase),
+            identity=identity(recipe, name),
             progress=partial(tell, progress, before, total, name),
             watch=partial(watch, name, task.module),
         )
@@ -218,26 +264,6 @@ def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:
     return {**Counter(sample.category for sample in samples), **recipe.sampling}
 
 
-def identity(recipe: Recipe, name: str, phase: Phase) -> dict[str, Any]:
-    """Return what decides what a phase yields, as JSON; a run goes on only where it is the same."""
-    adapter = None if recipe.adapter is None else asdict(recipe.adapter)
-    seen = {
-        "source": recipe.source,
-        "start": recipe.start,
-        "seed": recipe.seed,
-        "network": None if recipe.network is None else asdict(recipe.network),
-        "backbone": None if adapter is None else [adapter["sha256"], adapter["generator"]],
-        "output": [recipe.model.output, *recipe.model.classes],
-        "phase": {**asdict(phase), "schedule": phase.schedule.deciding()},
-        "sampling": dict(recipe.sampling),
-        "train": list(recipe.ids["train"]),
-    }
-    if name == "generator":  # it is alone, and knows of no prompt
-        return seen
-    asked = {"window": asdict(recipe.model.window), "proposals": asdict(phase.proposals(recipe.model))}
-    return {**seen, **asked, "adapter": adapter}
-
-
 def begun(recipe: Recipe) -> Promptable:
     """Return the network that training begins with: fresh, or with the weights that the recipe starts from."""
     assert recipe.network is not None
@@ -245,8 +271,28 @@ def begun(recipe: Recipe) -> Promptable:
     if recipe.start is not None:
         folder = find(recipe.start)
         verify(folder, ModelConfig.read(folder / CONFIG), NEEDED["torch"])
-        network.load_state_dict(single(load_file(folder / WEIGHTS)))
+        state = single(load_file(folder / WEIGHTS))
+        network.load_state_dict(fitted_heads(state, network.state_dict()))
     return network
+
+
+def check_classes(recipe: Recipe, samples: Iterable[Sample]) -> None:
+    """Raise where a model that tells classes apart would learn other ones than those of the data."""
+    names, known = recipe.model.classes, prepared.class_names(recipe.data)
+    if not names:
+        return
+    if known and [name.casefold() for name in names] != [name.casefold() for _, name in sorted(known.items())]:
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but those of {recipe.data / prepared.SET} are "
+            f"{', '.join(name for _, name in sorted(known.items()))}; name all of them, in that order"
+        )
+    for sample in samples:
+        prepared.check(sample, dict(enumerate(names, start=1)))
+    if not any(sample.classes for sample in samples):
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but no training image has a file in "
+            f"{recipe.data / 'classes'}; leave `classes` out, or add them"
+        )
 
 
 def tell(progress: Progress, before: int, total: int, name: str, step: int, steps: int, loss: float) -> None:
@@ -257,7 +303,8 @@ def tell(progress: Progress, before: int, total: int, name: str, step: int, step
 def generator_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
     """Return the first phase: the prompt generator alone."""
     network.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return GeneratorTask(network.generator)
+    task = ForegroundTask if recipe.model.output == SEMANTIC else GeneratorTask
+    return task(network.generator)
 
 
 def decoder_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
@@ -272,8 +319,20 @@ def joint_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> T
     return JointTask(network, model.window, phase.proposals(model), phase.per_image, recipe.seed)
 
 
+def sac_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
+    """Return SAC's phase: image encoder and mask decoder on the frozen generator's points."""
+    return SacTask(network, recipe.model.points, phase.loss, recipe.seed)
+
+
+def sac_joint_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
+    """Return SAC's phase with the generator, which learns by its own loss."""
+    return SacJointTask(network, recipe.model.points, phase.loss, recipe.seed)
+
+
 TASKS: dict[str, Callable[[Promptable | Adapted, Recipe, Phase], Task]] = {
-    "generator": generator_task,
+    GENERATOR: generator_task,
     "decoder": decoder_task,
     "joint": joint_task,
+    "sac": sac_task,
+    "sac_joint": sac_joint_task,
 }

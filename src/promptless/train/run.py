@@ -23,7 +23,7 @@ class Run:
 
     def __init__(self, folder: Path, state: State, schedule: Schedule, world: Processes) -> None:
         self.folder, self.state, self.schedule, self.world = folder, state, schedule, world
-        self.first, self.began = state.step, time.monotonic()
+        self.first, self.began, self.before = state.step, time.monotonic(), state.seconds
         if world.main:
             folder.mkdir(parents=True, exist_ok=True)
             self.rows = RunLog(folder / "log.csv", keep=state.step)
@@ -34,6 +34,7 @@ class Run:
         if self.world.main:
             self.rows.write({"step": state.step, "rate": schedule.rate_at(state.step - 1), **losses})
         if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
+            state.seconds = self.before + time.monotonic() - self.began
             if self.world.main:
                 state.save(self.folder / CHECKPOINT, identity)
                 log.info("step %d of %d, %s: %s", state.step, schedule.steps, self.pace(), dict(losses))

@@ -25,6 +25,7 @@ class State:
         self.module, self.optimiser, self.scaler = module, optimiser, scaler
         self.mean = copied(learned(module))
         self.step = 0
+        self.seconds = 0.0  # spent in training, up to the last checkpoint
         self.saved: int | None = None  # the step of the last checkpoint
 
     @classmethod
@@ -54,13 +55,14 @@ class State:
                 mean.copy_(value)
 
     def averaged(self) -> dict[str, Tensor]:
-        """Return the running mean of what is learned, on the CPU."""
-        return copied({name: value.cpu() for name, value in self.mean.items()})
+        """Return the running mean of all that is learned, on the CPU."""
+        return {name: value.cpu().clone() for name, value in self.mean.items()}
 
     def save(self, path: Path, identity: Mapping[str, Any]) -> None:
         """Write the checkpoint, whole or not at all."""
         parts: dict[str, Any] = {
             "step": self.step,
+            "seconds": self.seconds,
             "module": learned(self.module),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -92,7 +94,8 @@ class State:
         self.optimiser.load_state_dict(parts["optimiser"])
         self.scaler.load_state_dict(parts["scaler"])
         self.mean = {name: parts["mean"][name].to(value.device) for name, value in self.mean.items()}
-        self.step = self.saved = parts["step"]
+        self.step, self.seconds = parts["step"], parts["seconds"]
+        self.saved = self.step
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
