@@ -10,16 +10,20 @@ from safetensors.torch import save_file
 from conftest import threshold_the_image
 from made_up import discs
 from promptless.config import AdapterConfig, PointsConfig
+from promptless.loading import load
 from promptless.networks import adapted
 from promptless.networks.backbones import Backbone, load_published
 from promptless.networks.checkpoints import translate
 from promptless.networks.unet import UNet
 from promptless.pipeline import segment
 from promptless.runtimes.torch import TorchModel
+from promptless.train.adapters import RUN, train
 from promptless.train.loop import Schedule, State, one_step
+from promptless.train.recipes import read
 from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
 from reference import SMALL, meta_state
 from test_networks_lora import hashes
+from test_train_adapters import prepared_folder
 
 POINTS = PointsConfig(positives=6, negatives=6)
 SCHEDULE = Schedule(steps=60, batch=2, rate=5e-3, warmup=5)
@@ -182,3 +186,44 @@ def test_losses_are_those_of_the_papers():
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ValueError, match="'mse'; it must be ce_dice or focal_dice"):
         MaskLoss("mse")
+
+
+RECIPE = """
+seed = 3
+[adapter]
+backbone = "nuclei"
+rank = 2
+generator = [4, 8, 16]
+[generator]{phase}
+[sac]{phase}loss = {{ kind = "focal_dice" }}
+[sac_joint]{phase}
+[model]
+name = "mine"
+version = "1"
+licence = "unknown"
+output = "semantic"
+input_size = 64
+[model.points]
+rule = "probability"
+positives = 5
+negatives = 0
+"""
+
+
+def test_a_recipe_trains_a_semantic_adapter_that_segments(tmp_path):
+    phase = "\npatch = 64\nsteps = 2\nbatch = 1\nwarmup = 1\n"
+    (tmp_path / "sac.toml").write_text(RECIPE.format(phase=phase))
+    data = prepared_folder(tmp_path / "cells")
+    train(read(tmp_path / "sac.toml", data=data), tmp_path / "mine")
+    columns = {
+        name: (tmp_path / "mine" / RUN / name / "log.csv").read_text().splitlines()[0].split(",")
+        for name in ("generator", "sac", "sac_joint")
+    }
+    assert "bce" in columns["generator"]
+    assert {"focal", "dice"} <= set(columns["sac"])
+    assert {"ce", "dice", "generator_bce"} <= set(columns["sac_joint"])
+    model = load(tmp_path / "mine", threads=1)
+    assert model.config.points == PointsConfig("probability", 5, 0)
+    result = segment(np.zeros((100, 70), np.uint8), model)
+    assert result.labels.shape == (100, 70)
+    assert len(result.prompts) == 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,10 +27,10 @@ def train(
         str | None, typer.Option(help="Backbone to adapt, in place of the recipe's.", metavar="NAME")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an adapter even where the new one is worse.")] = False,
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps.", metavar="DEVICE")
     ] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an adapter even where the new one is worse.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -49,26 +49,30 @@ def train(
             typer.echo(f"training on {where}; --device takes another", err=True)
         with bar(1, shown=main and not quiet and sys.stderr.isatty()) as advance:
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
-            how: dict[str, Any] = {"resume": resume, "device": device, "progress": advance}
+            if chosen.adapter is None and force:
+                raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
             if chosen.adapter is None:
-                made: Path | Outcome | None = recipes.train(chosen, output, **how)
+                made: Path | Outcome | None = recipes.train(
+                    chosen, output, resume=resume, device=device, progress=advance
+                )
             else:
-                made = adapters.train(chosen, output, force=force, **how)
-        if isinstance(made, adapters.Outcome):
+                made = adapters.train(chosen, output, resume=resume, force=force, device=device, progress=advance)
+        if main and made is not None:
             tell(made, quiet)
-            made = made.folder
-    if main:
+
+
+def tell(made: Path | Outcome, quiet: bool) -> None:
+    """Print the table of an adapter, on stderr what else is to be said, and last where the result lies."""
+    if isinstance(made, Path):
         typer.echo(f"{made}")
-
-
-def tell(outcome: Outcome, quiet: bool) -> None:
-    """Print the table, and on stderr what else is to be said."""
+        return
     from promptless.train.report import HEADER
 
     if not quiet:
-        rows = [HEADER, *outcome.report.rows()]
+        rows = [HEADER, *made.report.rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for line in (*outcome.notes, *([outcome.refusal] if outcome.refusal else [])):
+    for line in (*made.notes, *([made.refusal] if made.refusal else [])):
         typer.echo(line, err=True)
+    typer.echo(f"{made.folder}")

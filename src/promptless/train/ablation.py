@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
+import resource
 import statistics
-import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from promptless import evaluation
-from promptless.config import ModelConfig, from_dict
+from promptless.config import from_dict
 from promptless.data import prepared
 from promptless.data.sample import Sample
 from promptless.evaluation import Evaluation
@@ -32,8 +33,7 @@ from promptless.io.atomic import replacing
 from promptless.loading import load
 from promptless.model import Model
 from promptless.pipeline import coarse, segment
-from promptless.registry import CONFIG
-from promptless.train import recipes
+from promptless.train import adapters, material, recipes
 from promptless.train.run import CHECKPOINT
 
 Progress = Callable[[float, str], None]
@@ -200,36 +200,29 @@ def same_generator(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def train_apart(place: Path) -> Cost:
     """Train an arm in a process of its own, whose memory is its own."""
-    command = [sys.executable, "-m", "promptless", "train", str(place / RECIPE), "-o", str(place / "model"), "-q"]
-    resume = ["--resume"] if (place / "model" / "run").is_dir() else []
-    with (place / "train.log").open("ab") as log:
-        process = subprocess.Popen([*command, *resume], stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code:
-        last = (place / "train.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        raise RuntimeError(f"training the arm {place.name} failed (exit code {code}): {' '.join(last)}")
-    return Cost(seconds_of(place), usage.ru_maxrss * KILOBYTE, n_trainable(place))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(train_arm, place).result()
 
 
-def seconds_of(place: Path) -> float:
-    """Return the seconds that an arm's phases took, those before an interruption and those taken over included."""
-    checkpoints = (place / "model" / "run").glob(f"*/{CHECKPOINT}")
+def train_arm(place: Path) -> Cost:
+    """Train what the recipe of an arm says, or go on; return what it cost this process."""
+    folder, recipe = place / "model", recipes.read(place / RECIPE)
+    samples = material.read(recipe.data, dict(recipe.ids))
+    learned = adapters.learn(recipe, samples, folder, resume=(folder / adapters.RUN).is_dir())
+    assert learned is not None
+    adapters.install(folder / adapters.RUN / adapters.CANDIDATE, folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+    return Cost(seconds_of(folder), peak, learned.n_trainable)
+
+
+def seconds_of(folder: Path) -> float:
+    """Return the seconds that an adapter's phases took, those before an interruption and those taken over included."""
+    checkpoints = (folder / adapters.RUN).glob(f"*/{CHECKPOINT}")
     return sum(float(torch.load(path, weights_only=True, map_location="cpu")["seconds"]) for path in checkpoints)
 
 
 KILOBYTE = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system counts a process's memory in."""
-
-
-def n_trainable(place: Path) -> int:
-    """Return how many parameters an arm trains."""
-    from promptless import library
-    from promptless.networks import adapted
-
-    config = ModelConfig.read(place / "model" / CONFIG)
-    assert config.adapter is not None
-    return adapted.n_trainable(adapted.begun(library.load(config.adapter.backbone), config))
 
 
 def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path) -> tuple[dict[str, Labels], float]:

@@ -27,7 +27,7 @@ from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchModel
 from promptless.train import devices, material, processes, recipes, report
 from promptless.train.card import CARD, card
-from promptless.train.choosing import choose
+from promptless.train.choosing import Choice, choose
 from promptless.train.looks import Looks
 from promptless.train.measuring import Labels, Line, compare, score, segmented
 from promptless.train.recipes import TASKS, Progress, Recipe, follow
@@ -41,6 +41,16 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "adapt.toml"
 """What is done where no recipe is named."""
 SPREAD = (5, 95)
 """Percentiles of the diameters of objects between which a model says it knows objects."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training leaves in run/candidate, not measured yet."""
+
+    model: ModelConfig
+    backbone: Backbone
+    choice: Choice
+    n_trainable: int
 
 
 @dataclass(frozen=True)
@@ -90,10 +100,46 @@ def train(
     """Train an adapter as a recipe says, measure it, and write it into `folder`; the training itself is in run/ there.
 
     One that is worse on dev than the adapter that is in `folder` is kept in `folder`/run/refused, unless `force`.
-    Of several processes (`accelerate launch`) the first one measures and writes; the others return None.
+    Of several processes only the first measures and writes; the others return nothing.
     """
     samples = material.read(recipe.data, dict(recipe.ids))
-    run, tell, where = folder / RUN, partial(progress, 1.0), devices.find(device)
+    learned = learn(recipe, samples, folder, resume=resume, device=device, progress=progress)
+    if learned is None:
+        return None
+    run, model = folder / RUN, learned.model
+    held_out = {part: samples[part] for part in ("dev", "test") if samples[part]}
+    adapter = TorchModel(adapted.load(learned.backbone, run / CANDIDATE, model).to(devices.find(device)), model)
+    found, tables = measured(adapter, held_out, partial(progress, 1.0))
+    told = Report(
+        model,
+        material.facts(recipe.data),
+        {part: [sample.id for sample in samples[part]] for part in samples},
+        sum(sample.n_objects for sample in samples["train"]),
+        learned.n_trainable,
+        tuple(recipe.phases),
+        learned.choice,
+        tables,
+    )
+    notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
+    notes += unsized(recipe, samples["train"])
+    (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
+    return kept(told, tuple(notes), folder, samples["dev"], force)
+
+
+def learn(
+    recipe: Recipe,
+    samples: Mapping[str, Sequence[Sample]],
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: Progress = lambda done, name: None,
+) -> Learned | None:
+    """Train an adapter through the phases of a recipe, choose its thresholds on dev, and leave it in run/candidate.
+
+    Of several processes only the first one chooses and writes; the others return None.
+    """
+    run, where = folder / RUN, devices.find(device)
     if processes.main():
         check(folder, resume)
         begin(run, recipe, resume)
@@ -103,29 +149,12 @@ def train(
     network = adapted.begun(backbone, recipe.model).to(where)
     n_parameters = adapted.n_trainable(network)
     steps = {name: phase.schedule.steps for name, phase in recipe.phases.items()}
-    watch = Looks(network, recipe.model, samples["dev"], run, steps) if processes.main() else recipes.unwatched
-    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=watch)
+    looks = Looks(network, recipe.model, samples["dev"], run, steps)
+    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=looks)
     if not processes.main():
         return None
-    model, choice = choose(network, recipe.model, samples["dev"], tell)
-    model = write(network, model, run / CANDIDATE)
-    held_out = {part: samples[part] for part in ("dev", "test") if samples[part]}
-    adapter = TorchModel(adapted.load(backbone, run / CANDIDATE, model).to(where), model)
-    found, tables = measured(adapter, held_out, tell)
-    told = Report(
-        model,
-        material.facts(recipe.data),
-        {part: [sample.id for sample in samples[part]] for part in samples},
-        sum(sample.n_objects for sample in samples["train"]),
-        n_parameters,
-        tuple(recipe.phases),
-        choice,
-        tables,
-    )
-    notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
-    notes += unsized(recipe, samples["train"])
-    (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
-    return kept(told, tuple(notes), folder, samples["dev"], force)
+    model, choice = choose(network, recipe.model, samples["dev"], partial(progress, 1.0))
+    return Learned(write(network, model, run / CANDIDATE), backbone, choice, n_parameters)
 
 
 # Before.
@@ -264,7 +293,8 @@ def why_not(told: Report, folder: Path, dev: Sequence[Sample]) -> str | None:
 
 def install(candidate: Path, folder: Path) -> None:
     """Move an adapter's files into `folder`, its configuration last; until that is there, there is no adapter."""
-    names = {*ModelConfig.read(candidate / CONFIG).files, CARD}
+    card_too = {CARD} if (candidate / CARD).is_file() else set[str]()
+    names = {*ModelConfig.read(candidate / CONFIG).files} | card_too
     old = set(ModelConfig.read(folder / CONFIG).files) if is_adapter(folder) else set[str]()
     (folder / CONFIG).unlink(missing_ok=True)
     for name in old - names:

@@ -72,7 +72,8 @@ def fit(
             raise FileExistsError(f"{checkpoint} is there; resume goes on from it, another folder begins anew")
         state.load(checkpoint, identity)
     run = Run(folder, state, schedule, world)
-    watch(state.step, state.mean)
+    if world.main:
+        watch(state.step, state.mean)
     with sparing(task.module, schedule.memory), devices.chance_apart(where):
         for batch in batches(dataset, schedule, state.step, where, world):
             torch.manual_seed(state.step * world.count + world.rank)  # dropout is part of the curve
@@ -81,7 +82,7 @@ def fit(
                 run.record(losses, identity)
             if world.main:
                 progress(state.step, schedule.steps, losses["loss"])
-            watch(state.step, state.mean)
+                watch(state.step, state.mean)
     return state.averaged()
 
 
