@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,12 @@ def test_what_is_told_is_in_the_table_the_json_and_the_card(report):
     text = card(report)
     assert "+0.125 [+0.100, +0.150]" in text
     assert all(word in text for word in ("CC-BY-4.0", "CC0-1.0", "nuclei, sha256 abc", "--model", "train 1, dev 2"))
+
+
+def test_a_card_names_the_thresholds_that_matter(report):
+    assert "foreground 0.5, min_score 0.5, chosen on dev" in card(report)
+    semantic = replace(report, config=replace(CONFIG, output="semantic"), tables={})
+    assert "probability is above 0.5" in card(semantic)
 
 
 def test_everything_is_written_and_the_worst_image_comes_first(report, run, samples, blobs):

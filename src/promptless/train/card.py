@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from promptless.config import SEMANTIC, ModelConfig
 from promptless.train.report import BASE, HEADER, Report
 
 CARD = "README.md"
@@ -24,11 +25,11 @@ promptless segment IMAGE... --model THIS_FOLDER -o results
 | licence of the adapter | {licence} |
 | pixel size | {pixel_size:g} um, to which images of known pixel size are brought |
 | objects | {low:g} to {high:g} pixels across |
-| thresholds | foreground {foreground:g}, min_score {min_score:g}, chosen on dev |
+| thresholds | {thresholds} |
 
 ## Figures
 
-Before is `{base}` as it ships. Thresholds were chosen on dev; test was used for nothing but this table.
+Before is `{base}` as it ships. What was chosen was chosen on dev; test was used for nothing but this table.
 Differences are paired by image, with 95 % bootstrap intervals over images.
 
 {table}
@@ -56,11 +57,17 @@ def card(report: Report) -> str:
         pixel_size=config.kind.pixel_size,
         low=low,
         high=high,
-        foreground=config.proposals.foreground,
-        min_score=config.min_score,
+        thresholds=thresholds(config),
         base=BASE,
         table=table(report),
     )
+
+
+def thresholds(config: ModelConfig) -> str:
+    """Return the thresholds that matter for what a model gives."""
+    if config.output == SEMANTIC:
+        return f"points where the foreground's probability is above {config.points.threshold:g}"
+    return f"foreground {config.proposals.foreground:g}, min_score {config.min_score:g}, chosen on dev"
 
 
 def table(report: Report) -> str:
