@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from promptless.image import Image, Origin, Shape
+from promptless.image import Origin, Shape
 from promptless.io.readers import memory
 from promptless.model import Model
-from promptless.pipeline import HALO, TILE, opened, segment_tile
+from promptless.pipeline import opened, segment_tile
 from promptless.record import Steps
 from promptless.tiles import Tile
-from promptless.view import View
+from promptless.view import View, tiling
 
 SAMPLE = 512
 """Pixels per side, in the middle, whose segmentation is timed and whose objects are measured."""
@@ -41,6 +41,8 @@ class Report:
     object_px: float | None
     model_object_px: tuple[float, ...]
     tiles: int
+    tile: int  # model pixels, as is `halo`
+    halo: int
     seconds: float
     memory_bytes: int
 
@@ -52,10 +54,11 @@ def check(
     channel: int | str | None = None,
     page: int | None = None,
     mpp: float | None = None,
-    tile: int = TILE,
-    halo: int = HALO,
+    tile: int | None = None,
+    halo: int | None = None,
 ) -> Report:
     """Return how `path` would be segmented with these options (of `promptless.segment`); raise where it would not."""
+    tile, halo = tiling(model.config, tile, halo)
     image = opened(path, page, channel, mpp)
     view = View.of(image, model)
     cuts = view.tiles(tile, halo)
@@ -74,7 +77,9 @@ def check(
         diameter,
         tuple(px / view.zoom for px in model.config.kind.object_px),
         len(cuts),
-        seconds * seen / prod(middle(image).shape),
+        tile,
+        halo,
+        seconds * seen / prod(middle(view, model).shape),
         memory.needed(0, len(image.data), image.shape, image.data.dtype),
     )
 
@@ -82,13 +87,15 @@ def check(
 def sample(view: View, model: Model) -> tuple[float, float | None]:
     """Return the seconds that the middle of an image takes, and the median diameter of its objects, None without."""
     began = time.perf_counter()
-    masks, _ = segment_tile(view, middle(view.image), model, model.config.min_score, None, Steps())
+    masks, _ = segment_tile(view, middle(view, model), model, model.config.min_score, None, Steps())
     areas = [mask.area for mask in masks]
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if areas else None
     return time.perf_counter() - began, diameter
 
 
-def middle(image: Image) -> Tile:
-    """Return the middle of an image as a tile without a halo."""
-    region = tuple(slice(max(0, (n - SAMPLE) // 2), min(n, (n + SAMPLE) // 2)) for n in image.shape)
+def middle(view: View, model: Model) -> Tile:
+    """Return the middle of an image as a tile without a halo, no larger than the model takes."""
+    most = model.config.input_size
+    side = SAMPLE if most is None else min(SAMPLE, *view.in_image(most))
+    region = tuple(slice(max(0, (n - side) // 2), min(n, (n + side) // 2)) for n in view.image.shape)
     return Tile(region, region)
