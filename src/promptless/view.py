@@ -108,7 +108,7 @@ def tiling(config: ModelConfig, tile: int | None, halo: int | None) -> tuple[int
     room = config.input_size
     if room is None:
         return TILE if tile is None else tile, HALO if halo is None else halo
-    around = room // 8 // config.align * config.align if halo is None else halo
+    around = round_up(room // 8, config.align) if halo is None else halo
     inside = (room - 2 * round_up(around, config.align)) // config.align * config.align if tile is None else tile
     seen = round_up(inside, config.align) + 2 * round_up(around, config.align)
     if inside < 1 or seen > room:
