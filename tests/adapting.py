@@ -54,7 +54,7 @@ def learned(network, seed=0):
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.requires_grad:
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     return network.eval().requires_grad_(False)
 
 

@@ -42,9 +42,9 @@ def small(home, tiny_folder, tmp_path):
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if "lora_B" in name:
-                parameter += 0.05
+                parameter.add_(0.05)
             elif "mask_decoder" in name and parameter.requires_grad:
-                parameter *= 1.01
+                parameter.mul_(1.01)
     return write(network.eval(), config, tmp_path / "adapter")
 
 
