@@ -33,11 +33,11 @@ def home(tiny_folder, tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-@pytest.fixture
-def small(home, tiny_folder, tmp_path):
+@pytest.fixture(params=["generator"])
+def small(request, home, tiny_folder, tmp_path):
     """An adapter on the small base, whose decoder still finds discs."""
     base = small_base(tiny_folder)
-    config = replace(config_for(base, features="generator"), min_score=0.2)
+    config = replace(config_for(base, features=request.param), min_score=0.2)
     network = begun(base, config)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -123,6 +123,7 @@ def test_check_finds_weights_that_are_no_numbers(home, tiny_folder, tmp_path):
     assert (result.exit_code, "no numbers; train it again" in result.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("small", ["generator", "backbone"], indirect=True)
 def test_a_merged_adapter_gives_the_same_labels_without_torch(small, blobs, tmp_path):
     result = run("merge", small, "-o", tmp_path / "model")
     assert result.exit_code == 0, result.stderr
