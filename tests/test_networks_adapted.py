@@ -180,12 +180,14 @@ def test_what_a_backbone_cannot_do_is_refused(name, change, message, request):
         begun(backbone, config_for(backbone, **change))
 
 
-def test_windows_and_input_size_must_be_the_backbones(large):
+def test_windows_and_input_size_must_fit_the_backbone(large, small):
     config = config_for(large)
-    with pytest.raises(ValueError, match=r"windows of 4 pixels per cell .* sam_vit_b needs 16 and 256"):
+    with pytest.raises(ValueError, match=r"windows of 4 pixels per cell, but sam_vit_b has 16"):
         begun(large, replace(config, window=replace(config.window, stride=4)))
-    with pytest.raises(ValueError, match="an input size of any"):
-        begun(large, replace(config, input_size=None))
+    with pytest.raises(ValueError, match="input size of 512, but sam_vit_b takes at most 256"):
+        begun(large, replace(config, input_size=512))
+    begun(large, replace(config, input_size=64))
+    begun(small, replace(config_for(small), input_size=64))
 
 
 @pytest.mark.parametrize("do", [begun, lambda b, c: adapted.load(b, "here", c)])

@@ -73,11 +73,15 @@ def check(backbone: Backbone, generator: UNet, model: ModelConfig, config: Adapt
             f"the adapter is for {config.backbone} (sha256 {config.sha256}), "
             f"not for {backbone.name} (sha256 {backbone.digest}); load the backbone that it was trained on"
         )
-    if (model.window.stride, model.input_size) != (backbone.stride, backbone.image_size):
+    if model.window.stride != backbone.stride:
         raise ValueError(
-            f"{model.name} has windows of {model.window.stride} pixels per cell and an input size of "
-            f"{model.input_size or 'any'}, but {backbone.name} needs {backbone.stride} and "
-            f"{backbone.image_size or 'any'}: set window.stride and input_size to these"
+            f"{model.name} has windows of {model.window.stride} pixels per cell, but {backbone.name} has "
+            f"{backbone.stride}: set window.stride to this"
+        )
+    if backbone.image_size is not None and (model.input_size or 0) > backbone.image_size:
+        raise ValueError(
+            f"{model.name} has an input size of {model.input_size}, but {backbone.name} takes at most "
+            f"{backbone.image_size} pixels per side: set input_size to this"
         )
     if config.features == "generator":
         if backbone.trunk is None:
