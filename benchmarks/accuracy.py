@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from images import GROUPS, embedded, samples
-from promptless import labels as label_images
-from promptless import load, propose, segment
+from images import GROUPS, samples
+from promptless import load, segment
 from promptless.data.sample import Sample
 from promptless.image import Image
-from promptless.masks import Masks
 from promptless.metrics.bootstrap import interval
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.metrics.pixels import dice
 from promptless.model import Model
+from promptless.pipeline import coarse
 
 
 @dataclass(frozen=True)
@@ -45,23 +44,13 @@ def accuracy(model_name: str, split: str) -> None:
 def scored(sample: Sample, model: Model) -> Scored:
     """Segment one image in both ways and compare with the truth."""
     result = segment(Image(sample.pixels), model)
-    coarse = coarse_labels(Image(sample.pixels), model)
+    own = coarse(Image(sample.pixels), model)
     return Scored(
         sample.category,
         match(sample.labels, result.labels),
-        match(sample.labels, coarse),
+        match(sample.labels, own),
         dice(sample.labels, result.labels),
     )
-
-
-def coarse_labels(image: Image, model: Model) -> np.ndarray:
-    """Return the label image of the prompt generator's own masks, assembled as decoded masks are."""
-    config = model.config.proposals
-    view, embedding = embedded(image, model)
-    found = label_images.objects(propose.coarse_labels(embedding.maps, config))
-    masks = tuple(mask.zoomed(1 / view.zoom, image.shape) for mask in found.values() if mask.area >= config.min_area)
-    ones = np.ones(len(masks), np.float32)
-    return label_images.paint(Masks(masks, np.arange(len(masks)), ones, ones, ones == 0), image.shape)[0]
 
 
 def gain(results: Sequence[Scored]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,27 @@ class NullModel:
     def decode(self, windows, point_coords, point_labels, mask_logits, has_mask):
         logits = np.where(has_mask[:, None, None, None], 8 * mask_logits, -8).astype(np.float32)
         return Decoded(logits, np.full((len(windows), 1), self.iou, np.float32))
+
+
+class ClassModel(NullModel):
+    """`NullModel` that also tells objects brighter than 0.9 from those that are not."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(NULL, classes=("dim", "bright")))
+
+    def encode(self, image):
+        seen, brightness = super().encode(image), image.mean(axis=0)
+        kinds = [brightness < 0.5, (brightness > 0.5) & (brightness <= 0.9), brightness > 0.9]
+        return seen._replace(maps=np.concatenate([seen.maps, 10 * np.stack(kinds).astype(np.float32)]))
+
+
+def bright_and_dim() -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
+    """Return a grey image (uint8) of nine discs, every third of them bright; its labels; the class of each."""
+    places = [(16 + 32 * (i // 3), 18 + 40 * (i % 3), 5 + i % 4) for i in range(9)]
+    labels = discs((96, 120), places)
+    classes = {number: 2 if number % 3 == 0 else 1 for number in range(1, 10)}
+    levels = np.array([20, *(230 if value == 2 else 150 for value in classes.values())], np.uint8)
+    return levels[labels], labels, classes
 
 
 def discs(shape: tuple[int, int], places: Iterable[Disc]) -> np.ndarray:

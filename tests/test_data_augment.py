@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,10 @@ from promptless.data.augment import (
     draw_geometry,
     intensity,
     smooth_noise,
+    take_classes,
     take_patch,
 )
-from promptless.data.sample import Sample
+from promptless.data.sample import UNKNOWN, Sample
 
 STRAIGHT = ((1.0, 0.0), (0.0, 1.0))
 
@@ -115,3 +118,16 @@ def test_brown_cytoplasm_lies_in_patches_and_is_weaker_in_nuclei(sample):
     assert maps.min() >= 0
     assert maps[:, sample.labels > 0].mean() < 0.7 * maps[:, sample.labels == 0].mean()
     assert np.ptp(maps, axis=(1, 2)).min() > 0.1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_classes_come_from_the_very_pixels_that_labels_come_from(sample, seed):
+    told = replace(sample, classes={1: 3, 2: 1})  # of object 3 none is known
+    geometry = draw_geometry(told, 64, np.random.default_rng(seed))
+    _, labels = take_patch(told, geometry, 64)
+    classes = take_classes(told, geometry, 64)
+    assert np.array_equal(classes == 0, labels == 0)
+    assert all(len(np.unique(classes[labels == number])) == 1 for number in range(1, labels.max() + 1))
+    for label, value in ((1, 3), (2, 1), (3, UNKNOWN)):
+        alone = replace(told, labels=np.where(told.labels == label, told.labels, 0))
+        assert (classes[take_patch(alone, geometry, 64)[1] > 0] == value).all()

@@ -16,20 +16,20 @@ def crowds(n=30):
 
 
 def test_a_crowd_has_more_objects_some_of_them_in_contact():
-    counts = [labels.max() for _, labels in crowds()]
+    counts = [labels.max() for _, labels, _ in crowds()]
     assert min(counts) >= 3
     assert max(counts) > 3
 
 
 def test_what_was_there_and_is_not_hidden_keeps_its_light_or_gains():
-    for patch, labels in crowds():
+    for patch, labels, _ in crowds():
         assert patch.shape == PATCH.shape
         assert (patch[0] >= PATCH[0] - 1e-6).all()
         assert set(np.unique(labels)) == set(range(labels.max() + 1))
 
 
 def test_copies_shine_where_they_are():
-    for patch, labels in crowds():
+    for patch, labels, _ in crowds():
         assert patch[0][labels > 0].mean() > 0.5 * PATCH[0][LABELS > 0].mean()
 
 
@@ -58,3 +58,15 @@ def test_hiding_more_than_a_third_of_an_object_is_too_much(share, expected):
     covering[: round(100 * share) // 10, :10] = 1
     covering.ravel()[(round(100 * share) // 10) * 20 :][: round(100 * share) % 10] = 1
     assert hides(label_images.objects(covering)[1], owner) is expected
+
+
+def test_every_object_knows_of_which_it_is_a_copy():
+    sizes = np.bincount(LABELS.ravel())
+    whole = 0
+    for _, labels, origin in crowds():
+        assert np.array_equal(origin > 0, labels > 0)
+        for mask in label_images.objects(labels).values():
+            (source,) = np.unique(origin[mask.region][mask.pixels])
+            assert mask.area <= sizes[source]
+            whole += mask.area == sizes[source]
+    assert whole > 60  # of the 90 that there were, and more

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from made_up import discs, picture
-from promptless.data.sample import Sample
+from promptless.data.sample import UNKNOWN, Sample
 
 
 def test_a_sample_counts_its_objects_and_measures_them():
@@ -29,3 +29,9 @@ def test_an_image_and_its_labels_are_of_one_size():
 def test_two_channels_are_refused():
     with pytest.raises(ValueError, match="a: the image has 2 channels"):
         Sample("a", "grey", np.zeros((2, 4, 5)), np.zeros((4, 5), np.int32))
+
+
+def test_a_class_map_has_0_beside_objects_and_says_where_a_class_is_not_known():
+    labels = np.array([[0, 4, 4], [2, 0, 7]], np.int32)
+    sample = Sample("a", "grey", labels[None], labels, classes={4: 2, 7: 1, 9: 3})  # there is no object 9
+    assert sample.class_map.tolist() == [[0, 2, 2], [UNKNOWN, 0, 1]]

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from promptless.data.sources.pannuke import read
+from promptless.data import prepared
+from promptless.data.preparation import prepare
+from promptless.data.sources.pannuke import CLASSES, read
 
 
 def masks():
@@ -88,3 +90,15 @@ def test_a_fold_that_is_there_twice_is_refused(folder):
     np.save(folder / "fold2" / "again" / "types.npy", np.array(["Breast"]))
     with pytest.raises(ValueError, match="both the types of fold 2"):
         read(folder)
+
+
+def test_what_is_prepared_trains_with_its_classes(folder, tmp_path):
+    generator = pytest.importorskip("promptless.train.generator")
+    parts = prepare(read(folder), tmp_path / "out").parts
+    assert prepared.class_names(tmp_path / "out") == CLASSES
+    samples = list(prepared.read(tmp_path / "out", parts["train"]))
+    patches = generator.Patches(samples, {"Breast": 1.0, "Colon": 0.0}, 32, 5)
+    assert np.flatnonzero(patches.class_weights).tolist() == [0, 1, 2, 5]
+    seen = [patches[i] for i in range(8)]
+    assert {int(value) for patch in seen for value in patch["classes"].unique()} == {0, 1, 2, 5}
+    assert all(((patch["classes"] > 0) == (patch["labels"] > 0)).all() for patch in seen)

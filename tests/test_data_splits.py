@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from promptless.data.splits import split
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptless.data.splits import split, split_for_training
 
 IDS = [f"patient{i // 5}-{i}" for i in range(1000)]
 
@@ -55,3 +58,30 @@ def test_what_was_split_before_and_is_gone_is_left_out():
 
 def test_an_only_image_is_for_training():
     assert all(split([name], str, {}, {})["train"] == [name] for name in IDS[:50])
+
+
+@given(st.integers(1, 40), st.integers(0, 50))
+def test_a_split_for_training_lacks_no_part_that_it_need_not_lack(n, offset):
+    names = [f"image-{offset}-{i}" for i in range(n)]
+    parts = split_for_training(names, str, {}, {})
+    assert sorted(name for part in parts.values() for name in part) == sorted(names)
+    assert parts["train"]
+    assert bool(parts["dev"]) == (n >= 2)
+    assert parts["test"] or n < 5
+
+
+@given(st.integers(1, 12), st.integers(1, 30))
+def test_what_was_for_training_or_dev_stays_there_when_images_are_added(first, more):
+    names = [f"{i}" for i in range(first + more)]
+    before = part_of(split_for_training(names[:first], str, {}, {}))
+    after = part_of(split_for_training(names, str, {}, before))
+    moved = [name for name, part in before.items() if after[name] != part]
+    assert not moved or (first == 1 and more < 4) or len(moved) == 1
+
+
+def test_a_split_for_training_leaves_whole_what_is_whole_and_cases_together():
+    assert split_for_training(IDS, patient, {}, {}) == {k: sorted(v) for k, v in split(IDS, patient, {}, {}).items()}
+    parts = split_for_training(["a-1", "a-2", "b-1"], lambda name: name[0], {}, {})
+    assert {name[0] for name in parts["train"]} & {name[0] for name in parts["dev"]} == set()
+    assert parts["train"]
+    assert parts["dev"]

@@ -38,3 +38,18 @@ def test_embeddings_of_other_tiles_do_not_stay_behind(tmp_path):
         kept.save(key, tile, np.zeros((1, 2, 2), np.float32))
     kept.keep_only("key", [TILE])
     assert list(tmp_path.iterdir()) == [kept.path("key", TILE)]
+
+
+def test_class_maps_are_kept_beside_the_embedding(tmp_path, rng):
+    features, maps = (rng.normal(size=(3, 4, 4)).astype(np.float32) for _ in range(2))
+    kept = Embeddings(tmp_path)
+    kept.save("key", TILE, features)
+    assert kept.load_classes("key", TILE) is None
+    kept.save_classes("key", TILE, maps[:0])  # of a model that tells none
+    assert len(list(tmp_path.iterdir())) == 1
+    kept.save_classes("key", TILE, maps)
+    kept.keep_only("key", [TILE])
+    assert np.array_equal(kept.load_classes("key", TILE), maps)
+    assert np.array_equal(kept.load("key", TILE), features)
+    kept.keep_only("other", [TILE])
+    assert not list(tmp_path.iterdir())

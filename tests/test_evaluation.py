@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
-from made_up import scattered
+from made_up import ClassModel, bright_and_dim, scattered
 from promptless import evaluate
 from promptless.evaluation import differences
+from promptless.io.label_files import LabelImage
+from promptless.pipeline import segment
 
 NAMES = tuple("abcdefgh")
 
@@ -107,3 +110,26 @@ def test_one_image_has_figures_but_no_interval(truth):
     row = evaluate({"a": truth["a"]}, truth, ["pixel"]).rows()[0]
     assert row.value == 1
     assert np.isnan([row.low, row.high]).all()
+
+
+def test_classes_are_read_beside_the_files(tmp_path):
+    image, labels, classes = bright_and_dim()
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "classes").mkdir()
+    PillowImage.fromarray(labels.astype(np.uint16)).save(tmp_path / "masks" / "a.png")
+    (tmp_path / "classes" / "a.csv").write_text(
+        "label,class\n" + "".join(f"{label},{value}\n" for label, value in classes.items())
+    )
+    predicted = segment(image, ClassModel()).save(tmp_path / "out", "a")["labels"]
+    figures = by_figure(evaluate({"a": tmp_path / "masks" / "a.png"}, {"a": predicted}, ["pannuke-pq"]).rows())
+    names = ["mPQ", "bPQ", "PQ of class 1", "PQ of class 2"]
+    assert [figures["pannuke-pq", name].value for name in names] == pytest.approx([1] * 4, abs=0.02)
+
+
+def test_a_label_image_may_bring_its_classes(truth):
+    known = {name: LabelImage(labels, classes=dict.fromkeys(range(1, 100), 3)) for name, labels in truth.items()}
+    evaluation = evaluate(known, known, ["pannuke-pq"])
+    assert by_figure(evaluation.rows())["pannuke-pq", "PQ of class 3"].value == pytest.approx(1, abs=1e-5)
+    assert {row.value for row in differences(evaluation, evaluation)} == {0}
+    with pytest.raises(ValueError, match="a: the prediction has objects but no classes"):
+        evaluate(known, truth, ["pannuke-pq"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from made_up import NullModel, of_labels
+from made_up import ClassModel, NullModel, bright_and_dim, of_labels
 from promptless.io.coco import write
 from promptless.pipeline import segment
 
@@ -55,3 +55,11 @@ def test_what_is_not_known_is_left_out(tmp_path):
 def test_no_objects_give_no_annotations(tmp_path):
     write(of_labels(np.zeros((2, 3), np.int32)), tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text())["annotations"] == []
+
+
+def test_classes_are_categories(tmp_path):
+    result = segment(bright_and_dim()[0], ClassModel())
+    write(result, tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert [(entry["id"], entry["name"]) for entry in content["categories"]] == [(1, "dim"), (2, "bright")]
+    assert [entry["category_id"] for entry in content["annotations"]] == result.masks.classes.tolist()

@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from made_up import NullModel, of_labels
+from made_up import ClassModel, NullModel, bright_and_dim, of_labels
+from promptless.io.classes import colour
 from promptless.io.geojson import numbers, read, read_measured, write
 from promptless.pipeline import segment
 
@@ -142,3 +143,14 @@ def test_outlines_outside_the_image_mean_that_its_shape_is_wrong(tmp_path):
     assert read(path, (20, 55)).any()  # one that reaches beyond the border is cut there
     with pytest.raises(ValueError, match="has 1 outlines outside an image of 20 x 40"):
         read(path, (20, 40))
+
+
+def test_classes_are_qupaths_classifications(tmp_path):
+    result = segment(bright_and_dim()[0], ClassModel())
+    write(result, tmp_path / "a.geojson")
+    kinds = [entry["properties"] for entry in json.loads((tmp_path / "a.geojson").read_text())["features"]]
+    expected = [{"name": ("", "Dim", "Bright")[v], "color": [*colour(v)]} for v in result.masks.classes.tolist()]
+    assert [entry["classification"] for entry in kinds] == expected
+    assert all(0.5 < entry["measurements"]["class_probability"] <= 1 for entry in kinds)
+    measured = read_measured(tmp_path / "a.geojson", result.labels.shape)[1]
+    assert [measured[i]["class_name"] for i in result.masks.ids.tolist()] == [kind["name"] for kind in expected]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from made_up import of_labels
+from made_up import ClassModel, bright_and_dim, of_labels
 from promptless.image import Image
+from promptless.io.classes import colour
 from promptless.io.overlay import (
     BOXES,
     LARGE,
@@ -16,10 +17,13 @@ from promptless.io.overlay import (
     ON_BRIGHT,
     ON_DARK,
     POSITIVE,
+    drawn,
+    legend,
     outlines,
     with_prompts,
     write_outlines,
 )
+from promptless.pipeline import segment
 from promptless.prompts import Prompt, Prompts
 
 
@@ -106,3 +110,22 @@ def test_a_picture_takes_little_more_memory_than_its_colours_as_floats():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 22 * 1500**2
+
+
+def test_lines_have_the_colour_of_the_class_and_a_corner_says_which():
+    result = segment(bright_and_dim()[0], ClassModel())
+    picture = drawn(result)
+    names = np.asarray(legend({0: "background", 1: "dim", 2: "bright"}))
+    assert np.array_equal(picture[: names.shape[0], : names.shape[1]], names)
+    assert {colour(1), colour(2)} <= {tuple(c) for c in names.reshape(-1, 3).tolist()}
+    plain = outlines(result.image, result.labels)
+    lines = (plain == ON_DARK).all(axis=-1)
+    lines[: names.shape[0], : names.shape[1]] = False
+    assert {tuple(c) for c in picture[lines].tolist()} == {colour(1), colour(2)}
+    rest = ~lines
+    rest[: names.shape[0], : names.shape[1]] = False
+    assert np.array_equal(picture[rest], plain[rest])
+
+
+def test_a_name_that_the_letters_do_not_have_is_shown_all_the_same():
+    assert np.asarray(legend({0: "background", 1: "\u7d30\u80de"})).any()

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from promptless.metrics.comparison import Comparison
-from promptless.metrics.rules import CLASS_RULES, OBJECT_RULES, RULES, find
+from promptless.metrics.rules import CLASS_RULES, OBJECT_CLASS_RULES, OBJECT_RULES, RULES, find
+
+KINDS = {label: 1 + label % 3 for label in range(1, 12)}
 
 
 def scene(rng):
@@ -18,14 +20,14 @@ def scene(rng):
 def test_equal_images_score_1(name, rng):
     truth, _ = scene(rng)
     volume = np.stack([truth * 0, truth, truth, truth * 0])
-    counts = [RULES[name].count(Comparison(volume, volume, (2.0, 1.0, 1.0)))]
+    counts = [RULES[name].count(Comparison(volume, volume, (2.0, 1.0, 1.0), 1.0, KINDS, KINDS))]
     scores = [0.0 if f.name.startswith("HD95") else 1.0 for f in RULES[name].figures]
     assert [f.of_set(counts) for f in RULES[name].figures] == pytest.approx(scores, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_one_image_and_two_copies_of_it_have_one_figure(name, rng):
-    count = RULES[name].count(Comparison(*scene(rng), (1.0, 1.0)))
+    count = RULES[name].count(Comparison(*scene(rng), (1.0, 1.0), 1.0, KINDS, KINDS))
     for figure in RULES[name].figures:
         assert figure.of_set([count]) == pytest.approx(figure.of_set([count, count]), nan_ok=True)
         assert figure.of_images([count, count]) == pytest.approx(figure.of_set([count]), nan_ok=True)
@@ -38,7 +40,7 @@ def test_a_description_says_what_happens_to_the_empty(name):
 
 
 def test_objects_and_classes_are_all_the_rules():
-    assert (*OBJECT_RULES, *CLASS_RULES) == tuple(RULES)
+    assert (*OBJECT_RULES, *CLASS_RULES, *OBJECT_CLASS_RULES) == tuple(RULES)
 
 
 def test_an_unknown_rule_lists_those_there_are():

@@ -182,7 +182,7 @@ def test_what_a_backbone_cannot_do_is_refused(name, change, message, request):
 
 def test_windows_and_input_size_must_fit_the_backbone(large, small):
     config = config_for(large)
-    with pytest.raises(ValueError, match=r"windows of 4 pixels per cell, but sam_vit_b has 16"):
+    with pytest.raises(ValueError, match=r"stride is 4, but a cell of sam_vit_b's embedding has 16"):
         begun(large, replace(config, window=replace(config.window, stride=4)))
     with pytest.raises(ValueError, match="input size of 512, but sam_vit_b takes at most 256"):
         begun(large, replace(config, input_size=512))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from promptless.networks.unet import UNet
+from promptless.networks.unet import UNet, fitted_heads
 
 
 @pytest.fixture
@@ -43,3 +43,14 @@ def test_every_parameter_gets_a_gradient(network):
     features = network.train()(torch.rand(2, 3, 32, 32))
     (features.maps.square().sum() + features.embedding.sum()).backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 5), (5, 2), (2, 1), (2, 2)])
+def test_a_network_of_more_maps_or_fewer_takes_over_those_that_it_has(before, after):
+    torch.manual_seed(0)
+    known, fresh = UNet((4, 8, 8), before).eval(), UNet((4, 8, 8), after).eval()
+    image, n = torch.rand(1, 3, 16, 16), min(before, after)
+    own = fresh.head.weight.detach().clone()
+    fresh.load_state_dict(fitted_heads(known.state_dict(), fresh.state_dict()))
+    assert torch.allclose(fresh(image).maps[:, :n], known(image).maps[:, :n], atol=1e-6)
+    assert torch.equal(fresh.head.weight[n:], own[n:])

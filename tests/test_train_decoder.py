@@ -19,9 +19,11 @@ from promptless.train.decoder import (
     crop,
     freeze,
     mask_losses,
+    step_of,
     window_target,
 )
 from promptless.train.loop import Schedule, State, one_step
+from promptless.train.simulate import by_user
 
 CONFIG = WindowConfig(stride=4, cells=8, chunk=4)
 SCHEDULE = Schedule(steps=4, batch=2, rate=1e-2, warmup=1)
@@ -193,3 +195,21 @@ def test_an_example_is_what_segmenting_would_ask(tiny, tiny_config, rng):
     assert np.array_equal(coarse.numpy()[0] > 0, target.numpy() > 0.5)
     assert (bool(given), bool(real)) == (True, True)
     assert not bool(task.example({1: torch.from_numpy(level)}, labels, 0, Question(point(1, 25, 28), 0))[-1])
+
+
+def test_all_that_the_task_builds_goes_to_the_device_of_the_module(tiny_size, tiny_config, rng):
+    with torch.device("meta"):  # a device that holds no values, and does not compute with another's
+        network = Promptable(tiny_size)
+    task = JointTask(network.to_empty(device="meta"), tiny_config.window, tiny_config.proposals, per_image=4, seed=0)
+    labels = batch()["labels"].numpy()
+    encoded = task.encode({"image": torch.zeros(2, 3, 64, 64, device="meta")})
+    losses = task.losses(encoded, labels, [by_user(one, 4, rng) for one in labels], multimask=False)
+    losses["loss"].backward()
+    assert {value.device.type for value in losses.values()} == {"meta"}
+    assert network.vision_encoder.neck.conv1.weight.grad.device.type == "meta"
+
+
+def test_all_parts_of_a_batch_that_is_cut_train_the_same_outputs():
+    whole = [step_of(batch(first)) for first in (0, 2, 4)]
+    assert whole == [0, 1, 2]
+    assert [step_of({**batch(first), "step": torch.tensor(1)}) for first in (4, 6)] == [1, 1]

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from made_up import discs, picture
-from promptless.data.sample import Sample
+from made_up import bright_and_dim, discs, picture
+from promptless.classify import softmax
+from promptless.data import augment
+from promptless.data.sample import UNKNOWN, Sample
 from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
 from promptless.train.generator import (
     GeneratorTask,
     Patches,
+    class_loss,
+    class_weights,
     cross_entropy,
     dice_loss,
     generator_losses,
     sampling_probability,
 )
 
+take = augment.take_patch
 WEIGHTS = {"a": 0.75, "b": 0.25}
 
 
@@ -94,3 +101,94 @@ def test_the_task_learns():
         losses[-1].backward()
         optimiser.step()
     assert float(losses[-1].detach()) < 0.7 * float(losses[0].detach())
+
+
+def with_classes(plain):
+    """Return a sample whose first object is of class 1, the second of class 3, and all others of none."""
+    return replace(plain, classes=dict(list({1: 1, 2: 3}.items())[: plain.n_objects]))
+
+
+TOLD = [with_classes(plain) for plain in SAMPLES]
+
+
+def test_classes_change_nothing_else_in_a_patch():
+    crowded = [replace(plain, category=f"fluorescence_{plain.category}") for plain in SAMPLES]
+    weights = {"fluorescence_a": 0.75, "fluorescence_b": 0.25}
+    plain, told = (Patches(s, weights, 40, 5) for s in (crowded, [with_classes(s) for s in crowded]))
+    assert set(plain[0]) == {"image", "labels", "targets", "weight", "index"}
+    for i in range(20):
+        one, other = plain[i], told[i]
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert torch.equal(other["classes"] == 0, other["labels"] == 0)
+        for number in range(1, int(other["labels"].max()) + 1):
+            (value,) = other["classes"][other["labels"] == number].unique()
+            assert int(value) in (UNKNOWN, 1, 3)
+
+
+def test_rare_classes_count_more_and_unknown_ones_do_not():
+    weights = class_weights(TOLD)
+    maps = np.concatenate([sample.class_map.ravel() for sample in TOLD])
+    assert len(weights) == 4
+    assert weights[2] == 0  # no object is of class 2
+    assert weights[1] > weights[0] > 0
+    assert weights[maps[maps != UNKNOWN]].mean() == pytest.approx(1)
+    item = next(p for p in (Patches(TOLD, WEIGHTS, 48, 5)[i] for i in range(50)) if (p["classes"] == UNKNOWN).any())
+    assert (item["class_weight"][item["classes"] == UNKNOWN] == 0).all()
+    assert item["class_weight"][item["classes"] == 0].unique().tolist() == pytest.approx([weights[0]])
+
+
+def test_without_classes_there_are_no_weights():
+    assert len(class_weights(SAMPLES)) == 0
+
+
+def test_the_loss_of_classes_looks_at_known_pixels_only():
+    classes = torch.tensor([[[0, 1], [2, UNKNOWN]]])
+    weight = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])
+    logits = 40 * torch.nn.functional.one_hot(classes.clamp(min=0), 3).movedim(-1, 1).float()
+    assert float(class_loss(logits, classes, weight)) == pytest.approx(0, abs=1e-6)
+    assert float(class_loss(logits.roll(1, dims=1), classes, weight)) == pytest.approx(40)
+    nothing = torch.full_like(classes, UNKNOWN)
+    assert float(class_loss(logits, nothing, torch.zeros_like(weight))) == 0
+
+
+def test_a_generator_learns_classes_that_differ_in_brightness():
+    torch.manual_seed(0)
+    pixels, labels, classes = bright_and_dim()
+    sample = Sample("a", "grey", pixels[None], labels, classes=classes)
+    task = GeneratorTask(UNet((8, 8, 8), outputs=5))
+    optimiser = torch.optim.Adam(task.module.parameters(), lr=2e-2)
+    batch = whole_image(sample)
+    for _ in range(50):
+        losses = task(batch)
+        optimiser.zero_grad()
+        losses["loss"].backward()
+        optimiser.step()
+    assert set(losses) == {"loss", "foreground", "interior", "dice", "classes"}
+    rolled = {number: 3 - value for number, value in classes.items()}  # another picture: the dim are bright
+    other = np.array([20, *(230 if value == 2 else 150 for value in rolled.values())], np.uint8)[labels]
+    with torch.no_grad():
+        logits = task.module(whole_image(Sample("b", "grey", other[None], labels))["image"]).maps[0, 2:]
+    found = softmax(logits.flatten(1).numpy()).argmax(axis=0).reshape(labels.shape)
+    truth = np.array([0, *rolled.values()])[labels]
+    assert (found == truth)[truth > 0].mean() > 0.9
+    assert (found == truth).mean() > 0.95
+
+
+def whole_image(sample):
+    """Return a batch of one patch that is the image as it is."""
+    targets, weight = generator_targets(sample.labels)
+    image = np.repeat(sample.pixels.astype(np.float32) / 255, 3, axis=0)
+    classes = sample.class_map
+    arrays = {"image": image, "targets": targets, "weight": weight, "classes": classes}
+    arrays["class_weight"] = np.where(classes > 0, 4, 1).astype(np.float32)
+    return {name: torch.from_numpy(array)[None] for name, array in arrays.items()}
+
+
+def test_patches_tell_which_sample_they_are_of(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(augment, "take_patch", lambda sample, *rest: drawn.append(sample.id) or take(sample, *rest))
+    patches = Patches(SAMPLES, WEIGHTS, 32, seed=5)
+    for index in range(12):
+        patches[index]
+    assert patches.names(range(12)) == drawn
+    assert set(drawn) == {"a0", "a3", "b3"}

@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 from made_up import discs, picture
 from promptless.cli import app
 from promptless.loading import load
-from promptless.train.recipes import data_folder, read, train
+from promptless.pipeline import segment
+from promptless.train import devices
+from promptless.train.recipes import data_folder, identity, read, train
+from promptless.train.state import differences
 
 NUCLEI = Path(__file__).parent.parent / "recipes" / "nuclei.toml"
 
@@ -155,3 +158,113 @@ def test_the_recipe_that_goes_on_fits_the_one_that_ships(monkeypatch):
     ships, more = read(NUCLEI), read(NUCLEI.with_name("nuclei_more.toml"))
     assert (more.start, list(more.phases)) == ("nuclei", ["generator", "joint"])
     assert (more.network, more.model, more.sampling) == (ships.network, ships.model, ships.sampling)
+
+
+@pytest.fixture
+def told(recipe, tmp_path):
+    """The recipe for a model that tells two classes, and its data, where one object is of each."""
+    data = tmp_path / "data" / "dsb2018"
+    (data / "classes").mkdir()
+    for name in "ab":
+        (data / "classes" / f"{name}.csv").write_text("label,class\n1,2\n2,1\n")
+    (data / "dataset.json").write_text(json.dumps({"classes": {"1": "Flat", "2": "Round"}}))
+    recipe.write_text(recipe.read_text().replace('name = "baby"', 'name = "baby"\nclasses = ["flat", "round"]'))
+    return recipe
+
+
+def test_a_model_learns_the_classes_that_its_data_has(told, tmp_path):
+    model = load(train(read(told), tmp_path / "run"), threads=1)
+    assert model.config.classes == ("flat", "round")
+    assert model.encode(np.zeros((3, 32, 32), np.float32)).maps.shape == (5, 32, 32)
+    logged = {
+        phase: (tmp_path / "run" / phase / "log.csv").read_text().splitlines()[0] for phase in ("generator", "joint")
+    }
+    assert "classes" in logged["generator"].split(",")
+    assert "generator_classes" in logged["joint"].split(",")
+    result = segment(picture(discs((64, 64), [(30, 30, 9)])), model, min_score=0)
+    assert result.class_names == ("flat", "round")
+    assert set(result.masks.classes) <= {1, 2}
+
+
+def test_a_model_with_classes_may_start_from_one_without(recipe, told, tmp_path):
+    text = told.read_text()
+    plain = told.with_name("plain.toml")
+    plain.write_text(text.replace('classes = ["flat", "round"]', ""))
+    first = train(read(plain), tmp_path / "first")
+    told.write_text(
+        f'start = "{first.as_posix()}"\n' + text[: text.index("[generator]")] + text[text.index("[model]") :]
+    )
+    again = load(train(read(told), tmp_path / "again"), threads=1)
+    image = np.linspace(0, 1, 3 * 32 * 32, dtype=np.float32).reshape(3, 32, 32)
+    assert np.array_equal(again.encode(image).maps[:2], load(first, threads=1).encode(image).maps)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('["flat", "round"]', '["flat"]', "classes are flat, but those of .*dataset.json are Flat, Round"),
+        ('["flat", "round"]', '["round", "flat"]', "round, flat, but those of .* are Flat, Round; name all"),
+    ],
+)
+def test_other_classes_than_those_of_the_data_are_refused(told, tmp_path, old, new, message):
+    told.write_text(told.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        train(read(told), tmp_path / "run")
+
+
+def test_a_class_out_of_range_is_refused_with_its_image(told, tmp_path):
+    (tmp_path / "data" / "dsb2018" / "classes" / "b.csv").write_text("label,class\n1,3\n")
+    with pytest.raises(ValueError, match=r"b: object 1 is of class 3, .* 1 flat, 2 round"):
+        train(read(told), tmp_path / "run")
+
+
+def test_classes_need_data_that_has_them(told, tmp_path):
+    for path in (tmp_path / "data" / "dsb2018" / "classes").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match=r"no training image has a file in .*classes; leave `classes` out"):
+        train(read(told), tmp_path / "run")
+
+
+def test_a_run_goes_on_only_with_the_recipe_that_it_began_with(recipe, tmp_path):
+    train(read(recipe), tmp_path / "run")
+    (tmp_path / "run" / "joint" / "checkpoint.pt").unlink()
+    other = recipe.read_text().replace("seed = 3", "seed = 4", 1).replace("steps = 2", "steps = 3", 1)
+    recipe.write_text(other)
+    answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "--resume"])
+    assert answer.exit_code == 1
+    assert "generator/checkpoint.pt is of another recipe: seed was 3 and is 4; phase.schedule.steps was 2 and is 3" in (
+        " ".join(answer.stderr.split())
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("patch = 32\nsteps", "patch = 64\nsteps", "phase.patch was 32 and is 64"),
+        ("grey = 1.0", "grey = 0.5", "sampling.grey was 1.0 and is 0.5"),
+        ("layers = 1", "layers = 2", "network.sam.layers was 1 and is 2"),
+        ("cells = 8\n[network.sam]", "cells = 4\n[network.sam]", "network.cells was 8 and is 4"),
+        ('"split.json"', '"other.json"', 'train[1] was "b" and is not said'),
+    ],
+)
+def test_whatever_decides_a_phase_is_in_its_identity(recipe, tmp_path, old, new, told):
+    (tmp_path / "other.json").write_text(json.dumps({"train": ["a"], "dev": [], "test": []}))
+    before = read(recipe)
+    recipe.write_text(TINY.replace(old, new, 1))
+    now = read(recipe)
+    both = (json.loads(json.dumps({name: identity(r, name) for name in r.phases})) for r in (before, now))
+    assert any(line.endswith(told) for line in differences(*both))
+
+
+def test_the_command_line_says_which_device_it_took_unless_it_was_told(recipe, tmp_path):
+    where = devices.find("auto")
+    command = ["train", str(recipe), "-o", str(tmp_path / "run")]
+    assert f"training on {where}; --device takes another" in CliRunner().invoke(app, command).stderr
+    again = CliRunner().invoke(app, [*command, "--resume", "--device", "cpu"])
+    assert (again.exit_code, again.stderr) == (0, "")
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(tmp_path):
+    answer = CliRunner().invoke(app, ["train", "no.toml", "-o", str(tmp_path / "run"), "--device", "cuda:99"])
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("promptless: device is 'cuda:99', but torch")

@@ -1,5 +1,6 @@
-"""`python -m promptless`, for where the command itself is not on the path."""
+"""`python -m promptless`, which is how launchers of several processes start it."""
 
 from promptless.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -85,7 +85,7 @@ class AdapterConfig:
             raise ValueError(f"the rank is {self.rank}; it must be at least 1 (4 is usual), or 0 for no LoRA")
 
 
-PARTS = ("mask_decoder", "prompt_encoder", "neck", "project")
+PARTS = ("mask_decoder", "prompt_encoder", "neck", "image_encoder", "project")
 """Parts of a backbone that an adapter may train whole; "project" is our small base's alone."""
 FEATURES = ("backbone", "generator")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptless import labels as label_images
+from promptless.classify import class_maps, classified
 from promptless.embeddings import Embeddings
 from promptless.image import Shape
 from promptless.loading import load
@@ -147,10 +148,10 @@ def answers(
     cuts = by_tile(asked, view.tiles(arguments["tile"], arguments["halo"]), view.image.shape)
     for done, (tile, chosen) in enumerate(cuts):
         with steps.timed("encode"):
-            features = embedding(view, tile, model, embeddings)
+            features, kinds = embedding(view, tile, model, embeddings)
         with steps.timed("decode"):
             local = Prompts(tile.shape, tuple(p.moved(tuple(-o for o in tile.offset)) for p in chosen))
-            masks = decode(model, features, local, view.zoom)
+            masks = classified(decode(model, features, local, view.zoom), kinds, view.zoom)
             moved = tuple(mask.moved(tile.offset) for mask in masks)
             border = np.array([cut(mask.box, tile, view.image.shape) for mask in moved], np.bool_)
             parts.append(replace(masks, masks=moved, tile_border=border))
@@ -158,16 +159,27 @@ def answers(
     return Masks.concatenate(parts)
 
 
-def embedding(view: View, tile: Tile, model: Model, embeddings: Embeddings | None) -> Array:
-    """Return the embedding of a tile: the one that was kept, else a fresh one, which is kept where there is a place."""
+def embedding(view: View, tile: Tile, model: Model, embeddings: Embeddings | None) -> tuple[Array, Array]:
+    """Return the embedding of a tile and its class maps: what was kept, else what is seen anew, and kept if it may be.
+
+    A model that tells no classes has none of these maps.
+    """
     if embeddings is None:
-        return encode(view, tile, model).features
+        return fresh(view, tile, model)
     key = view.key(model)
-    kept = embeddings.load(key, tile)
-    if kept is None:
-        kept = encode(view, tile, model).features
-        embeddings.save(key, tile, kept)
-    return kept
+    features = embeddings.load(key, tile)
+    kinds = embeddings.load_classes(key, tile) if model.config.classes else np.zeros((0, *tile.shape), np.float32)
+    if features is None or kinds is None:
+        features, kinds = fresh(view, tile, model)
+        embeddings.save(key, tile, features)
+        embeddings.save_classes(key, tile, kinds)
+    return features, kinds
+
+
+def fresh(view: View, tile: Tile, model: Model) -> tuple[Array, Array]:
+    """Look at a tile, and return its embedding and its class maps."""
+    seen = encode(view, tile, model)
+    return seen.features, class_maps(seen.maps, model.config)
 
 
 def by_tile(asked: Sequence[Prompt], tiles: Sequence[Tile], shape: Shape) -> list[tuple[Tile, list[Prompt]]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.io import label_files
+from promptless.io import label_classes, label_files
 from promptless.labels import LabelSource
 from promptless.metrics import rules as known
 from promptless.metrics.bootstrap import interval_of_sums
@@ -18,8 +18,8 @@ from promptless.metrics.comparison import Comparison
 from promptless.metrics.figures import Figure, Sums
 from promptless.metrics.rules import Rule
 
-Source = Path | LabelSource
-"""A label image, or the file of one."""
+Source = Path | LabelSource | label_files.LabelImage
+"""A label image, or the file of one; a `LabelImage` also says what is known of it, such as classes."""
 SEED = 0
 EVERYTHING = "all"
 """The group of all images."""
@@ -117,13 +117,17 @@ def evaluate(
         progress(i, name)
         comparison = compared(name, opened(truth[name]), opened(predicted[name]), spacing, tolerance)
         for rule in chosen:
-            counts[rule.name].append(rule.count(comparison))
-    return Evaluation(tuple(names), tuple(chosen), counts, tolerance)
+            counts[rule.name].append(counted(name, rule, comparison))
+    return Evaluation(tuple(names), tuple(rule.grown(counts[rule.name]) for rule in chosen), counts, tolerance)
 
 
 def opened(source: Source) -> label_files.LabelImage:
-    """Return a label image, opened where it is a file."""
-    return label_files.read(source) if isinstance(source, Path) else label_files.LabelImage(source)
+    """Return a label image, opened where it is a file, with the classes that are told beside it."""
+    if isinstance(source, label_files.LabelImage):
+        return source
+    if isinstance(source, Path):
+        return replace(label_files.read(source), classes=label_classes.beside(source))
+    return label_files.LabelImage(source)
 
 
 def compared(
@@ -135,7 +139,17 @@ def compared(
 ) -> Comparison:
     """Put a pair side by side; the truth knows the size of a voxel best."""
     try:
-        return Comparison(truth.labels, predicted.labels, truth.spacing or spacing, tolerance)
+        return Comparison(
+            truth.labels, predicted.labels, truth.spacing or spacing, tolerance, truth.classes, predicted.classes
+        )
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def counted(name: str, rule: Rule, comparison: Comparison) -> Any:
+    """Return what a rule counts in an image."""
+    try:
+        return rule.count(comparison)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -95,9 +96,7 @@ def renumbered(canvas: NDArray[np.int32], masks: Masks, numbers: list[int]) -> t
     order = sorted(range(len(painted)), key=lambda i: (painted[i].start, painted[i].stop))
     lookup = np.zeros(max(numbers, default=0) + 3, np.int32)  # its last entry, at TAKEN, stays 0
     lookup[np.array(numbers, np.int64)[order] + 1] = np.arange(1, len(order) + 1)
-    ordered = masks.take(order)
-    final = Masks(tuple(painted[i] for i in order), ordered.ids, ordered.scores, ordered.stability, ordered.tile_border)
-    return lookup, final
+    return lookup, replace(masks.take(order), masks=tuple(painted[i] for i in order))
 
 
 def largest_part(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:

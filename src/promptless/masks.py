@@ -79,16 +79,25 @@ class Mask:
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Decoded objects: each with its `id` (of the prompt), `score`, `stability`, and whether a tile cut it."""
+    """Decoded objects: each with its `id` (of the prompt), `score`, `stability`, and whether a tile cut it.
+
+    `classes` are class ids from 1, 0 where no class is known, and `class_probabilities` how sure that is (NaN where it
+    is not known); no object has a class where they are left out.
+    """
 
     masks: tuple[Mask, ...] = ()
     ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     stability: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     tile_border: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    classes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
-        lengths = {len(self.masks), len(self.ids), len(self.scores), len(self.stability), len(self.tile_border)}
+        if not len(self.classes) and not len(self.class_probabilities):
+            object.__setattr__(self, "classes", np.zeros(len(self.masks), np.int64))
+            object.__setattr__(self, "class_probabilities", np.full(len(self.masks), np.nan, np.float32))
+        lengths = {len(self.masks), *(len(getattr(self, name)) for name in COLUMNS)}
         if len(lengths) > 1:
             raise ValueError(f"masks and their columns differ in length: {sorted(lengths)}")
 
@@ -101,26 +110,20 @@ class Masks:
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | list[int]) -> Masks:
         """Return the objects that `index` (positions, or one bool each) selects, in that order."""
         order = np.arange(len(self))[np.asarray(index, dtype=np.int64 if len(index) == 0 else None)]
-        return Masks(
-            tuple(self.masks[i] for i in order),
-            self.ids[order],
-            self.scores[order],
-            self.stability[order],
-            self.tile_border[order],
-        )
+        columns = (getattr(self, name)[order] for name in COLUMNS)
+        return Masks(tuple(self.masks[i] for i in order), *columns)
 
     @classmethod
     def concatenate(cls, parts: list[Masks]) -> Masks:
         """Return all objects of `parts`, in order."""
         if not parts:
             return cls()
-        return cls(
-            tuple(mask for part in parts for mask in part),
-            np.concatenate([part.ids for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.stability for part in parts]),
-            np.concatenate([part.tile_border for part in parts]),
-        )
+        columns = (np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS)
+        return cls(tuple(mask for part in parts for mask in part), *columns)
+
+
+COLUMNS = ("ids", "scores", "stability", "tile_border", "classes", "class_probabilities")
+"""What `Masks` has of each object beside its pixels, in the order of its fields."""
 
 
 def encode_rle(mask: Mask, shape: Shape) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,20 @@ def measure(labels: NDArray[np.integer], image: Image, masks: Masks) -> Columns:
         "score": masks.scores,
         "stability": masks.stability,
         "tile_border": masks.tile_border,
+    }
+
+
+def kinds(masks: Masks, names: Sequence[str]) -> Columns:
+    """Return the columns about the class of each object, none where no classes are told (no `names`).
+
+    An object of unknown class is of class 0, without a name.
+    """
+    if not names:
+        return {}
+    return {
+        "class": masks.classes,
+        "class_name": np.array(["", *names])[masks.classes],
+        "class_probability": masks.class_probabilities,
     }
 
 

@@ -16,7 +16,7 @@ class ImageEmbedding(NamedTuple):
     """What a model has seen in an image (channel, *spatial) whose sides are multiples of `config.pad`."""
 
     features: Array  # (channel, *spatial / stride)
-    maps: Array  # (2, *spatial): the prompt generator's logits, foreground and interior distance
+    maps: Array  # (`config.maps`, *spatial): the prompt generator's logits: foreground, interior distance, classes
 
 
 class Decoded(NamedTuple):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from promptless import labels as label_images
 from promptless import stitch
+from promptless.classify import class_maps, classified
 from promptless.embeddings import Embeddings
 from promptless.errors import UnreadableImageError, VolumeError
 from promptless.image import Image, Shape
@@ -20,12 +21,12 @@ from promptless.loading import load
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
 from promptless.prompts import Prompt, Prompts
-from promptless.propose import propose
+from promptless.propose import coarse_labels, propose
 from promptless.record import Steps, manifest
 from promptless.registry import fitting
 from promptless.result import Segmentation
 from promptless.tiles import Tile
-from promptless.view import View, each, encode, tiling
+from promptless.view import View, each, encode, tiling, whole
 from promptless.windows import decode
 
 DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile": None, "halo": None}
@@ -134,6 +135,7 @@ def segment_tile(
     prompts, embedding = proposals(view, tile, model, embeddings, steps)
     with steps.timed("decode"):
         masks = decode(model, embedding.features, prompts, view.zoom)
+        masks = classified(masks, class_maps(embedding.maps, model.config), view.zoom)
     with steps.timed("assemble"):
         masks = stitch.owned(masks.take(masks.scores >= min_score), tile, view.image.shape)
     by_id = {prompt.id: prompt for prompt in prompts.items}
@@ -148,9 +150,20 @@ def proposals(
         embedding = encode(view, tile, model)
         if embeddings is not None:
             embeddings.save(view.key(model), tile, embedding.features)
+            embeddings.save_classes(view.key(model), tile, class_maps(embedding.maps, model.config))
     with steps.timed("propose"):
         prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
         return near_core(prompts, tile), embedding
+
+
+def coarse(image: Image, model: Model) -> NDArray[np.int32]:
+    """Return the label image of the prompt generator's own masks, nothing decoded; the image is looked at whole."""
+    view, config = View.of(image, model), model.config.proposals
+    labels = coarse_labels(encode(view, Tile(whole(image), whole(image)), model).maps, config)
+    found = label_images.objects(labels).values()
+    masks = tuple(mask.zoomed(1 / view.zoom, image.shape) for mask in found if mask.area >= config.min_area)
+    ones = np.ones(len(masks), np.float32)
+    return label_images.paint(Masks(masks, np.arange(len(masks)), ones, ones, ones == 0), image.shape)[0]
 
 
 def in_pixels(prompts: Prompts, shape: Shape, zoom: float) -> Prompts:

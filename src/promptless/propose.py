@@ -23,12 +23,12 @@ CANDIDATES = 9  # nearest objects, itself included, among which an object's neig
 def propose(maps: Array, config: ProposalConfig) -> Prompts:
     """Return a prompt for every object that the generator sees, in every reading of where objects end.
 
-    `maps` (2, *spatial) are logits: foreground, and interior distance (1 in the middle of an object, 0 at
-    its border). Each prompt has a point inside, points in its neighbours and in the background near it
-    labelled 0, its box, and its coarse mask. Where peaks may be one object or several, both are asked
-    for: the decoder's predicted IoU decides.
+    `maps` (2 or more, *spatial) are logits: foreground, and interior distance (1 in the middle of an object, 0 at
+    its border); further ones are not looked at. Each prompt has a point inside, points in its neighbours and in
+    the background near it labelled 0, its box, and its coarse mask. Where peaks may be one object or several,
+    both are asked for: the decoder's predicted IoU decides.
     """
-    foreground, interior = sigmoid(maps)
+    foreground, interior = sigmoid(maps[:2])
     basins, height = basins_of(foreground, interior, config)
     prompts: list[Prompt] = []
     asked: set[tuple[int, ...]] = set()
@@ -77,7 +77,7 @@ def basins_of(foreground: Array, interior: Array, config: ProposalConfig) -> tup
 
 def coarse_labels(maps: Array, config: ProposalConfig) -> NDArray[np.int32]:
     """Return the generator's own label image, in the middle one of its readings."""
-    foreground, interior = sigmoid(maps)
+    foreground, interior = sigmoid(maps[:2])
     basins, height = basins_of(foreground, interior, config)
     return merged(basins, height, sorted(config.saddles)[len(config.saddles) // 2])[basins]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from promptless import __version__
+from promptless.config import ModelConfig
 from promptless.model import Model
 from promptless.registry import model_hash
 from promptless.view import View
@@ -43,7 +44,7 @@ def manifest(model: Model, view: View, arguments: dict[str, Any], steps: Steps) 
     versions = {"promptless": __version__, "python": platform.python_version()}
     return {
         "versions": versions | {name: metadata.version(name) for name in packages},
-        "model": {"name": model.config.name, "version": model.config.version, "hash": model_hash(model.config)},
+        "model": named(model.config),
         "arguments": {name: plain(value) for name, value in arguments.items()},
         "image": {
             "shape": list(view.image.data.shape),
@@ -58,6 +59,12 @@ def manifest(model: Model, view: View, arguments: dict[str, Any], steps: Steps) 
         "tiles": len(view.tiles(arguments["tile"], arguments["halo"])),
         "seconds": steps.rounded(),
     }
+
+
+def named(config: ModelConfig) -> dict[str, Any]:
+    """Return what says which model it was, with its classes where it tells any."""
+    record = {"name": config.name, "version": config.version, "hash": model_hash(config)}
+    return record | ({"classes": list(config.classes)} if config.classes else {})
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from promptless.image import Image
 from promptless.masks import Masks
-from promptless.measure import measure
+from promptless.measure import kinds, measure
 from promptless.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ class Segmentation:
     @cached_property
     def objects(self) -> Objects:
         """The object table; it is measured when it is first asked for."""
-        return Objects(measure(self.labels, self.image, self.masks))
+        return Objects(measure(self.labels, self.image, self.masks) | kinds(self.masks, self.class_names))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes 1, 2, ... of objects, none where the model tells no classes."""
+        return tuple(self.manifest.get("model", {}).get("classes", ()))
 
     def save(
         self, folder: str | Path, name: str = "image", *, also: Iterable[str] = (), overlay: str = "outlines"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from promptless.image import Shape
@@ -18,12 +20,10 @@ def owned(masks: Masks, tile: Tile, shape: Shape) -> Masks:
     moved = [mask.moved(tile.offset) for mask in masks]
     keep = [i for i, mask in enumerate(moved) if tile.owns(mask.reference)]
     chosen = masks.take(keep)
-    return Masks(
-        tuple(moved[i] for i in keep),
-        chosen.ids,
-        chosen.scores,
-        chosen.stability,
-        np.array([cut(moved[i].box, tile, shape) for i in keep], np.bool_),
+    return replace(
+        chosen,
+        masks=tuple(moved[i] for i in keep),
+        tile_border=np.array([cut(moved[i].box, tile, shape) for i in keep], np.bool_),
     )
 
 

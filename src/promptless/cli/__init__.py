@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from promptless.cli.ablate import ablate
 from promptless.cli.adapter import adapter
 from promptless.cli.check import check
 from promptless.cli.data import data
@@ -41,7 +42,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, prompts, check, evaluate, export, train):
+for command in (segment, prompts, check, evaluate, export, train, ablate):
     app.command()(command)
 app.add_typer(adapter, name="adapter")
 app.add_typer(data, name="data")

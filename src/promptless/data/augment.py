@@ -72,6 +72,14 @@ def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, ND
     return patch, label(objects.astype(np.int32), connectivity=1).astype(np.int32)
 
 
+def take_classes(sample: Sample, geometry: Geometry, size: int) -> NDArray[np.int64]:
+    """Return the class map (size, size) of the patch that `take_patch` takes, from the very same pixels."""
+    classes = torch.from_numpy(sample.class_map.astype(np.float32))[None, None]
+    grid = sampling_grid(sample.labels.shape, geometry, size)
+    found = functional.grid_sample(classes, grid, "nearest", "reflection", align_corners=False)[0, 0]
+    return found.numpy().astype(np.int64)
+
+
 def sampling_grid(shape: tuple[int, ...], geometry: Geometry, size: int) -> torch.Tensor:
     """Return grid_sample's grid (1, size, size, 2): x, y from -1 to 1 over the image's borders."""
     offset = np.arange(size) - (size - 1) / 2

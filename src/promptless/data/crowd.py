@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +22,27 @@ HIDDEN = 1 / 3
 """A copy that would hide more than this share of another object is left out."""
 
 
-def crowd(patch: Array, labels: NDArray[np.int32], rng: np.random.Generator) -> tuple[Array, NDArray[np.int32]]:
+class Crowd(NamedTuple):
+    """A crowded patch (1, *spatial), its labels, and which object each pixel's object is, or is a copy of."""
+
+    patch: Array
+    labels: NDArray[np.int32]
+    origin: NDArray[np.int32]  # labels before the copies were laid down
+
+
+def crowd(patch: Array, labels: NDArray[np.int32], rng: np.random.Generator) -> Crowd:
     """Return a fluorescence patch (1, *spatial) and its labels with turned copies of its own objects beside others.
 
     Where two overlap, either their light adds up or the brighter one shows; the copy owns the pixels.
     """
-    found = list(label_images.objects(labels).values())
+    found = list(label_images.objects(labels).items())
     if not found:
-        return patch, labels
-    light, owner = patch[0].copy(), labels.copy()
+        return Crowd(patch, labels, labels)
+    light, owner, origin = patch[0].copy(), labels.copy(), labels.copy()
     dark = float(np.quantile(light, 0.05))
     combine = np.add if rng.uniform() < 0.5 else np.maximum
     for number in range(1, int(rng.integers(1, 2 + len(found)))):
-        source, beside = (found[i] for i in rng.integers(len(found), size=2))
+        (copied, source), (_, beside) = (found[i] for i in rng.integers(len(found), size=2))
         mask, glow = turned(source, np.maximum(patch[0] - dark, 0), rng)
         placed = Mask(place(source, beside, mask.shape, rng), mask)
         inside = placed.clipped(labels.shape)
@@ -42,7 +51,8 @@ def crowd(patch: Array, labels: NDArray[np.int32], rng: np.random.Generator) -> 
         shown = glow[inside.moved(tuple(-a for a in placed.start)).region] * math.exp(rng.normal(0, 0.2))
         light[inside.region] = combine(light[inside.region] - dark, shown) + dark
         owner[inside.region][inside.pixels] = labels.max() + number
-    return light[None], label(owner, connectivity=1).astype(np.int32)
+        origin[inside.region][inside.pixels] = copied
+    return Crowd(light[None], label(owner, connectivity=1).astype(np.int32), origin)
 
 
 def turned(source: Mask, light: Array, rng: np.random.Generator) -> tuple[NDArray[np.bool_], Array]:

@@ -32,16 +32,17 @@ def prepare(
     *,
     overwrite: bool = False,
     skip_unpaired: bool = False,
+    divide: Callable[..., dict[str, list[str]]] = split,
     progress: Progress = lambda done, name: None,
 ) -> Preparation:
-    """Write `source` into `folder`, all or nothing; a split that is there already is kept."""
+    """Write `source` into `folder`, all or nothing; a split that is there already is kept, `divide` makes the rest."""
     if source.unpaired and not skip_unpaired:
         raise ValueError(f"{few(source.unpaired)}; --skip-unpaired leaves them out")
     if not source.ids:
         raise ValueError(f"there are no images with masks for the set {source.facts.name}; is it the right folder?")
     folder = folder.resolve()
     replaceable(folder, overwrite)
-    parts = split(source.ids, source.case, source.official, kept(folder / prepared.SPLIT))
+    parts = divide(source.ids, source.case, source.official, kept(folder / prepared.SPLIT))
     with replacing_folder(folder) as aside:
         prepared.write(aside, source.facts, parts, loaded(source, progress))
     return Preparation(parts, source.unpaired)

@@ -67,6 +67,13 @@ def index(folder: Path) -> list[dict[str, Any]]:
     return content
 
 
+def class_names(folder: Path) -> dict[int, str]:
+    """Return the names of the set's classes by number, nothing where it says none."""
+    path = folder / SET
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {int(value): str(name) for value, name in content.get("classes", {}).items()}
+
+
 def image_path(folder: Path, name: str) -> Path:
     """Return where an image lies."""
     png, tif = (folder / "images" / f"{name}{suffix}" for suffix in (".png", ".tif"))

@@ -12,6 +12,9 @@ from skimage.measure import regionprops
 
 from promptless.normalise import intensity_range
 
+UNKNOWN = -1
+"""What a class map has where an object's class is not known."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -40,6 +43,16 @@ class Sample:
     def n_objects(self) -> int:
         """The number of objects."""
         return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
+
+    @property
+    def class_map(self) -> NDArray[np.int64]:
+        """The class of each pixel: 0 for the background, `UNKNOWN` in objects whose class is not known."""
+        lookup = np.full(int(self.labels.max(initial=0)) + 1, UNKNOWN)
+        lookup[0] = 0
+        for label, value in self.classes.items():
+            if label < len(lookup):
+                lookup[label] = value
+        return lookup[self.labels]
 
     @cached_property
     def diameter(self) -> float:

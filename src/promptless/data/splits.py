@@ -9,6 +9,9 @@ PARTS = ("train", "dev", "test")
 SHARE = 0.1
 """How many of the cases are drawn for dev, and for test where the publisher names none."""
 
+LEAST = {"train": 1, "dev": 2, "test": 5}
+"""From so many cases on, a split for training has each part."""
+
 
 def split(
     ids: Iterable[str], case: Callable[[str], str], official: Mapping[str, str], kept: Mapping[str, str]
@@ -32,9 +35,33 @@ def split(
     return {part: [name for name in names if where[name] == part] for part in PARTS}
 
 
+def split_for_training(
+    ids: Iterable[str], case: Callable[[str], str], official: Mapping[str, str], kept: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Return a split in which no part is empty that need not be: with two cases there is a dev, with five a test.
+
+    Of few images a hash may draw none for a part. Then a case of the largest part goes there, a new one first.
+    """
+    parts = split(ids, case, official, kept)
+    cases = {part: {case(name) for name in names} for part, names in parts.items()}
+    old = {case(name) for name in kept}
+    for part, least in LEAST.items():
+        if not cases[part] and sum(map(len, cases.values())) >= least:
+            donor = max(PARTS, key=lambda name: len(cases[name]))
+            moved = min(cases[donor], key=lambda one: (one in old, place(one)))
+            cases[donor].remove(moved)
+            cases[part].add(moved)
+    names = [name for part in PARTS for name in parts[part]]
+    return {part: sorted(name for name in names if case(name) in cases[part]) for part in PARTS}
+
+
 def drawn(case: str, has_test: bool) -> str:
     """Return the part that a case falls into by its hash; none into test where the publisher has one."""
-    place = int.from_bytes(sha256(case.encode()).digest()[:8]) / 2**64
-    if place < SHARE:
+    if place(case) < SHARE:
         return "dev"
-    return "test" if place < 2 * SHARE and not has_test else "train"
+    return "test" if place(case) < 2 * SHARE and not has_test else "train"
+
+
+def place(case: str) -> float:
+    """Return where a case lies between 0 and 1, by its hash alone."""
+    return int.from_bytes(sha256(case.encode()).digest()[:8]) / 2**64

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from promptless.io.classes import CLASSES
+from promptless.io import classes
 from promptless.masks import encode_rle
 from promptless.prompts import OBJECT
 from promptless.result import Segmentation
@@ -20,7 +20,8 @@ def write(segmentation: Segmentation, path: Path) -> None:
     height, width = segmentation.labels.shape
     source = segmentation.manifest.get("input", {}).get("name", "")
     image = {"id": 1, "file_name": source, "height": height, "width": width}
-    categories = [{"id": value, "name": name, "supercategory": ""} for value, name in CLASSES.items() if value]
+    found = classes.names(segmentation)
+    categories = [{"id": value, "name": name, "supercategory": ""} for value, name in found.items() if value]
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"images": [{json.dumps(image)}],\n"categories": {json.dumps(categories)},\n"annotations": [\n')
         for i, entry in enumerate(entries(segmentation)):
@@ -32,12 +33,13 @@ def entries(segmentation: Segmentation) -> Iterator[dict[str, Any]]:
     """Yield each object; its id is its label. What is not known (scores, points) is left out."""
     masks, shape = segmentation.masks, segmentation.labels.shape
     points = {p.id: p.points[p.point_labels == OBJECT][:, ::-1].tolist() for p in segmentation.prompts.items}
-    for number, mask, score, stability in zip(masks.ids.tolist(), masks, masks.scores, masks.stability, strict=True):
+    columns = masks.ids.tolist(), masks, masks.scores, masks.stability, classes.values(segmentation).tolist()
+    for number, mask, score, stability, value in zip(*columns, strict=True):
         (y, x), (height, width) = mask.start, mask.pixels.shape
         entry = {
             "id": number,
             "image_id": 1,
-            "category_id": 1,
+            "category_id": value,
             "segmentation": encode_rle(mask, shape),
             "bbox": [x, y, width, height],
             "area": mask.area,

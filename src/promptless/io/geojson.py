@@ -13,12 +13,14 @@ import shapely
 from numpy.typing import NDArray
 
 from promptless.image import Shape
-from promptless.io.classes import CLASSES
+from promptless.io import classes
 from promptless.io.outlines import fill, outline
 from promptless.result import Segmentation
 
-Measurements = dict[str, float]
-"""What a feature says was measured of it: score, stability, whatever else."""
+Measurements = dict[str, float | str]
+"""What a feature says was measured of it: score, stability, whatever else; and its class as "class_name"."""
+YELLOW = (255, 200, 0)
+"""Objects where the model tells no classes."""
 LARGEST = 2**31 - 1
 """The largest label; a number above it is a name like any other."""
 
@@ -35,8 +37,12 @@ def write(segmentation: Segmentation, path: Path) -> None:
 def features(segmentation: Segmentation) -> Iterator[dict[str, Any]]:
     """Yield each object as a GeoJSON feature with QuPath's properties; what is not known is left out."""
     masks = segmentation.masks
-    for number, mask, score, stability in zip(masks.ids, masks, masks.scores, masks.stability, strict=True):
+    names = classes.names(segmentation)
+    colours = {value: classes.colour(value) if segmentation.class_names else YELLOW for value in names}
+    columns = masks.ids, masks, masks.scores, masks.stability, masks.class_probabilities, classes.values(segmentation)
+    for number, mask, score, stability, probability, value in zip(*columns, strict=True):
         measurements = {"area": mask.area, "score": round(float(score), 4), "stability": round(float(stability), 4)}
+        measurements |= {"class_probability": round(float(probability), 4)}
         yield {
             "type": "Feature",
             "geometry": shapely.geometry.mapping(outline(mask)),
@@ -44,10 +50,15 @@ def features(segmentation: Segmentation) -> Iterator[dict[str, Any]]:
                 "objectType": "detection",
                 "name": str(number),
                 "isLocked": False,
-                "classification": {"name": CLASSES[1].capitalize(), "color": [255, 200, 0]},
+                "classification": {"name": called(names[value]), "color": [*colours[value]]},
                 "measurements": {name: value for name, value in measurements.items() if np.isfinite(value)},
             },
         }
+
+
+def called(name: str) -> str:
+    """Return a class's name as QuPath writes its own, with a capital."""
+    return name[:1].upper() + name[1:]
 
 
 def read(path: Path, shape: Shape) -> NDArray[np.int32]:
@@ -85,10 +96,12 @@ def read_measured(path: Path, shape: Shape) -> tuple[NDArray[np.int32], dict[int
 
 
 def measurements(properties: dict[str, Any]) -> Measurements:
-    """Return the numbers among a feature's measurements by name; QuPath wrote them as a list once."""
+    """Return a feature's class, and the numbers among its measurements by name; QuPath wrote them as a list once."""
     found = properties.get("measurements") or {}
     pairs = found.items() if isinstance(found, dict) else ((entry["name"], entry["value"]) for entry in found)
-    return {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
+    kind = properties.get("classification")
+    named: Measurements = {"class_name": str(kind["name"])} if isinstance(kind, dict) and "name" in kind else {}
+    return named | {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
 
 
 def numbers(names: list[str]) -> list[int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,14 @@ class UnreadableLabelsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class LabelImage:
-    """Integer labels of any number of axes, array order; 0 is background. `spacing` is in mm, None where unknown."""
+    """Integer labels of any number of axes, array order; 0 is background. `spacing` is in mm, None where unknown.
+
+    `classes` are of the objects by label, where they are known.
+    """
 
     labels: LabelSource
     spacing: tuple[float, ...] | None = None
+    classes: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:

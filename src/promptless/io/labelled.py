@@ -40,7 +40,11 @@ def read(path: Path, shape: Shape | None = None) -> Segmentation:
     else:
         found, measured = labels.read(path), {}
     masks = as_masks(found)
-    masks = scored(masks, beside(path, "objects")) if untouched(path, record) else with_rows(masks, measured)
+    masks = (
+        scored(masks, beside(path, "objects"))
+        if untouched(path, record)
+        else with_rows(masks, numbered(measured, record))
+    )
     spacing = known.get("spacing")
     image = Image(np.zeros((0, *found.shape), np.uint8), tuple(spacing) if spacing else None, known.get("unit", "um"))
     return Segmentation(image, found, masks, Prompts(found.shape), record)
@@ -78,6 +82,18 @@ def scored(masks: Masks, table: Path) -> Masks:
         return with_rows(masks, {int(row["label"]): row for row in csv.DictReader(file)})
 
 
+def numbered(rows: Mapping[int, Mapping[str, Any]], record: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return rows with the number of each named class among those that the run's model tells, 0 for any other.
+
+    A person may have given the class: how probable it is to the model is not known.
+    """
+    names = {
+        geojson.called(name): value for value, name in enumerate(record.get("model", {}).get("classes", ()), start=1)
+    }
+    given = {label: names.get(geojson.called(row.get("class_name", "")), 0) for label, row in rows.items()}
+    return {label: {**row, "class": given[label], "class_probability": "nan"} for label, row in rows.items()}
+
+
 def with_rows(masks: Masks, rows: Mapping[int, Mapping[str, Any]]) -> Masks:
     """Return the objects with what is known of their labels, by the names of the object table's columns."""
     found = [rows.get(number, {}) for number in masks.ids.tolist()]
@@ -86,4 +102,6 @@ def with_rows(masks: Masks, rows: Mapping[int, Mapping[str, Any]]) -> Masks:
         scores=np.array([float(row.get("score", "nan")) for row in found], np.float32),
         stability=np.array([float(row.get("stability", "nan")) for row in found], np.float32),
         tile_border=np.array([row.get("tile_border") == "True" for row in found], bool),
+        classes=np.array([int(row.get("class", 0)) for row in found], np.int64),
+        class_probabilities=np.array([float(row.get("class_probability", "nan")) for row in found], np.float32),
     )

@@ -18,16 +18,14 @@ LARGEST = np.iinfo(np.int32).max
 
 
 def write(segmentation: Segmentation, path: Path) -> None:
-    """Write the label image as uint16 where that suffices, else uint32, compressed without loss."""
-    dtype = np.uint16 if segmentation.labels.max(initial=0) <= LARGEST_UINT16 else np.uint32
-    tifffile.imwrite(
-        path,
-        segmentation.labels.astype(dtype),
-        photometric="minisblack",
-        compression="zlib",
-        metadata=None,
-        **resolution(segmentation.image),
-    )
+    """Write the label image of a result, compressed without loss."""
+    write_array(segmentation.labels, path, **resolution(segmentation.image))
+
+
+def write_array(labels: NDArray[np.integer], path: Path, **tags: Any) -> None:
+    """Write labels (*spatial) as uint16 where that suffices, else uint32; `tags` are arguments of tifffile."""
+    dtype = np.uint16 if labels.max(initial=0) <= LARGEST_UINT16 else np.uint32
+    tifffile.imwrite(path, labels.astype(dtype), photometric="minisblack", compression="zlib", metadata=None, **tags)
 
 
 def resolution(image: Image) -> dict[str, Any]:

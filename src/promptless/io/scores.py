@@ -19,6 +19,14 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str |
         writer.writerows([cell(value) for value in row] for row in rows)
 
 
+def read_numbers(path: Path) -> dict[int, float]:
+    """Return the table of a whole number and a number that a CSV holds, nothing where there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {int(first): float(second or "nan") for first, second in list(csv.reader(file))[1:]}
+
+
 def cell(value: str | float) -> str:
     """Return a value as it stands in a table."""
     if isinstance(value, str):
@@ -38,13 +46,13 @@ def draw_curves(path: Path, thresholds: Sequence[float], curves: Mapping[str, Se
         figure.savefig(temporary)
 
 
-def figure_with_canvas() -> Any:
-    """Return an empty matplotlib figure that draws into files, whatever display there is."""
+def figure_with_canvas(size: tuple[float, float] = (5, 4)) -> Any:
+    """Return an empty matplotlib figure of `size` (width, height, inches) that draws into files without a display."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("a plot needs matplotlib: pip install 'promptless[plots]'") from error
-    figure = Figure(figsize=(5, 4), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

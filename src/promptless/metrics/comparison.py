@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from promptless.labels import LabelSource
@@ -14,13 +15,16 @@ class Comparison:
     """Two label images of one shape, and how lengths in them are measured.
 
     `spacing` is the size of a voxel in mm along each axis, None where it is not known; `tolerance` is the
-    distance in mm within which two surfaces count as one. The overlaps are counted when first asked for.
+    distance in mm within which two surfaces count as one. Classes are those of objects, by label, where they
+    are known. The overlaps are counted when first asked for.
     """
 
     truth: LabelSource
     predicted: LabelSource
     spacing: tuple[float, ...] | None = None
     tolerance: float = 1.0
+    true_classes: Mapping[int, int] = field(default_factory=dict)
+    predicted_classes: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.truth.shape != self.predicted.shape:

@@ -63,7 +63,10 @@ class Overlaps:
     @cached_property
     def objects(self) -> Overlaps:
         """The overlaps of objects alone, without label 0."""
-        rows, columns = self.true_ids != 0, self.predicted_ids != 0
+        return self.taken(self.true_ids != 0, self.predicted_ids != 0)
+
+    def taken(self, rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> Overlaps:
+        """Return the overlaps of some true labels with some predicted ones alone."""
         keep = rows[self.row] & columns[self.column]
         return Overlaps(
             self.true_ids[rows],

@@ -6,14 +6,14 @@ What a rule needs to know of one image is a value, its counts; its figures are m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.metrics import jaccard, panoptic, volumes
+from promptless.metrics import jaccard, kinds, panoptic, volumes
 from promptless.metrics.comparison import Comparison
 from promptless.metrics.figures import (
     Figure,
@@ -45,6 +45,11 @@ CELLPOSE_THRESHOLDS = (0.5, 0.75, 0.9)
 INSTANSEG_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+def no_more(counts: list[Any]) -> tuple[Figure, ...]:
+    """Return the figures that most rules add for what was counted: none."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Rule:
     """How one code compares label images: the counts of an image, and the figures made of them."""
@@ -53,6 +58,11 @@ class Rule:
     description: str
     count: Callable[[Comparison], Any]
     figures: tuple[Figure, ...]
+    more: Callable[[list[Any]], tuple[Figure, ...]] = no_more  # figures that depend on what was counted
+
+    def grown(self, counts: list[Any]) -> Rule:
+        """Return the rule with the figures that the counts of all images ask for."""
+        return replace(self, figures=(*self.figures, *self.more(counts)))
 
 
 # Objects.
@@ -213,6 +223,20 @@ def pixel_figures() -> tuple[Figure, ...]:
     by_image = (defined_mean(f"{name} by image", partial(of_one, of)) for name, of in kinds.items())
     together = (pooled(f"{name} pooled", tuple, of) for name, of in kinds.items())
     return *by_image, *together
+
+
+# Classes of objects.
+
+
+def of_class(value: int, counts: kinds.ByClass) -> float:
+    """Return PQ of a class, NaN where the truth does not have it."""
+    return counts.classes.get(value, kinds.NAN)
+
+
+def class_figures(counts: list[kinds.ByClass]) -> tuple[Figure, ...]:
+    """Return PQ of each class that the truth of any image has."""
+    present = sorted({value for count in counts for value in count.classes})
+    return tuple(defined_mean(f"PQ of class {value}", partial(of_class, value)) for value in present)
 
 
 # Classes of a volume.
@@ -393,11 +417,20 @@ ALL_RULES = (
         class_mean,
         dice=NAN,
     ),
+    Rule(
+        "pannuke-pq",
+        "IoU > .5 within a class; mean over the classes of a truth, then over images that have any (truth empty: NaN)",
+        kinds.by_class,
+        (defined_mean("mPQ", lambda counts: counts.mean), defined_mean("bPQ", lambda counts: counts.whole)),
+        class_figures,
+    ),
 )
 RULES: dict[str, Rule] = {rule.name: rule for rule in ALL_RULES}
 
 OBJECT_RULES = tuple(rule.name for rule in ALL_RULES[:13])
-CLASS_RULES = tuple(rule.name for rule in ALL_RULES[13:])
+CLASS_RULES = tuple(rule.name for rule in ALL_RULES[13:20])
+OBJECT_CLASS_RULES = tuple(rule.name for rule in ALL_RULES[20:])
+"""Rules for objects that need the class of each."""
 DEFAULT_OBJECT_RULES = ("stardist", "msa", "aji+", "pixel")
 DEFAULT_CLASS_RULES = ("nnunet", "deepmind")
 

@@ -16,7 +16,7 @@ from promptless.networks.backbones import Backbone
 from promptless.networks.checkpoints import fit, single
 from promptless.networks.promptable import Encoded
 from promptless.networks.sam import PromptDecoder
-from promptless.networks.unet import UNet
+from promptless.networks.unet import UNet, fitted_heads
 
 GENERATOR, TRAINED = "generator.safetensors", "trained.safetensors"
 
@@ -33,6 +33,11 @@ class Adapted(nn.Module):
         if config.adapter is None:
             raise ValueError(f"{config.name} is no adapter")
         self.config = config.adapter
+        if config.window.stride != backbone.stride:
+            raise ValueError(
+                f"window.stride is {config.window.stride}, but a cell of {backbone.name}'s embedding has "
+                f"{backbone.stride} pixels per side"
+            )
         check(backbone, generator, config, self.config)
         self.generator = generator
         self.encoder = lora.adapt(backbone, self.config.rank) if self.config.rank else lora.sharing(backbone)
@@ -73,11 +78,6 @@ def check(backbone: Backbone, generator: UNet, model: ModelConfig, config: Adapt
             f"the adapter is for {config.backbone} (sha256 {config.sha256}), "
             f"not for {backbone.name} (sha256 {backbone.digest}); load the backbone that it was trained on"
         )
-    if model.window.stride != backbone.stride:
-        raise ValueError(
-            f"{model.name} has windows of {model.window.stride} pixels per cell, but {backbone.name} has "
-            f"{backbone.stride}: set window.stride to this"
-        )
     if backbone.image_size is not None and (model.input_size or 0) > backbone.image_size:
         raise ValueError(
             f"{model.name} has an input size of {model.input_size}, but {backbone.name} takes at most "
@@ -96,6 +96,7 @@ def part_of(backbone: Backbone, name: str) -> nn.Module:
         "mask_decoder": backbone.mask_decoder,
         "prompt_encoder": backbone.prompt_encoder,
         "neck": backbone.image_encoder.neck,
+        "image_encoder": backbone.image_encoder,
         "project": backbone.project,
     }
     part = parts[name]
@@ -178,12 +179,15 @@ def n_trainable(network: nn.Module) -> int:
 
 
 def begun(backbone: Backbone, config: ModelConfig) -> Adapted:
-    """Return a fresh adapter: outputs are the backbone's, the generator is its own U-Net's copy where they agree."""
+    """Return a fresh adapter: it answers as the backbone does, whose own U-Net, if it is as wide, is the generator."""
     if config.adapter is None:
         raise ValueError(f"{config.name} is no adapter")
     generator = UNet(config.adapter.generator, config.maps)
-    if backbone.trunk is not None:
-        own = generator.state_dict()
-        known = {k: v for k, v in backbone.trunk.state_dict().items() if k in own and v.shape == own[k].shape}
-        generator.load_state_dict(own | {k: v.clone() for k, v in known.items()})
+    if backbone.trunk is not None and backbone.trunk.widths == generator.widths:
+        inherit(generator, backbone.trunk)
     return Adapted(backbone, generator, config)
+
+
+def inherit(generator: UNet, trunk: UNet) -> None:
+    """Give a generator the weights of another of the same widths; of the maps, those that both have."""
+    generator.load_state_dict(fitted_heads(trunk.state_dict(), generator.state_dict()))

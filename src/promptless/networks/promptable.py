@@ -28,6 +28,7 @@ class PromptableSize:
     sam: SamSize = field(default_factory=SamSize)
     encoder: str = "both"
     cells: int = 16
+    maps: int = 2  # of the prompt generator: `ModelConfig.maps`
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
@@ -46,7 +47,7 @@ class Encoded(NamedTuple):
     """What one look at an image yields."""
 
     embedding: Tensor  # (batch, channel, *spatial / 4)
-    maps: Tensor  # (batch, 2, *spatial): the generator's logits
+    maps: Tensor  # (batch, maps, *spatial): the generator's logits
 
 
 class Promptable(nn.Module):
@@ -55,7 +56,7 @@ class Promptable(nn.Module):
     def __init__(self, size: PromptableSize) -> None:
         super().__init__()
         self.size = size
-        self.generator = UNet(size.generator, outputs=2)
+        self.generator = UNet(size.generator, outputs=size.maps)
         width = size.sam.embedding
         self.vision_encoder = None if size.encoder == "unet" else sam.vision_encoder(size.sam)
         self.project = None if size.encoder == "vit" else projection(size.generator[2], width)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,6 +50,19 @@ class UNet(nn.Module):
             if level == 2:
                 embedding = x
         return Features(self.head(x), embedding)
+
+
+def fitted_heads(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state for a network of the state `own` that yields another number of maps.
+
+    The first maps are those of `state`; what it lacks stays as in `own`.
+    """
+    fitted = dict(state)
+    for name, value in state.items():
+        if name.endswith(("head.weight", "head.bias")) and name in own and len(value) != len(own[name]):
+            n = min(len(value), len(own[name]))
+            fitted[name] = torch.cat([value[:n], own[name][n:]])
+    return fitted
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptless.config import ProposalConfig, WindowConfig
+from promptless.networks.adapted import Adapted
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.resample import resample
-from promptless.train.generator import generator_losses
+from promptless.train.generator import map_losses
 from promptless.train.loop import Batch
 from promptless.train.simulate import NOTHING, Question, automatic, by_user
 from promptless.windows import Window, mask_prompt, place, tokens_of
@@ -27,7 +28,7 @@ class DecoderTask:
     """
 
     def __init__(
-        self, module: Promptable, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
+        self, module: Promptable | Adapted, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
     ) -> None:
         self.module, self.windows, self.proposals = module, windows, proposals
         self.per_image, self.seed = per_image, seed
@@ -43,15 +44,15 @@ class DecoderTask:
 
     def decoding(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the masks that prompts on a batch yield."""
-        first = int(batch["index"][0])
-        multimask = first // len(batch["image"]) % MULTIMASK_EVERY == MULTIMASK_EVERY - 1
+        multimask = step_of(batch) % MULTIMASK_EVERY == MULTIMASK_EVERY - 1
+        labels = batch["labels"].cpu().numpy()
         questions = [
-            self.questions(maps, labels, np.random.default_rng([self.seed, int(index)]), multimask)
-            for maps, labels, index in zip(
-                encoded.maps.detach().float().numpy(), batch["labels"].numpy(), batch["index"], strict=True
+            self.questions(maps, own, np.random.default_rng([self.seed, int(index)]), multimask)
+            for maps, own, index in zip(
+                encoded.maps.detach().float().cpu().numpy(), labels, batch["index"], strict=True
             )
         ]
-        return self.losses(encoded, batch["labels"].numpy(), questions, multimask)
+        return self.losses(encoded, labels, questions, multimask)
 
     def questions(
         self, maps: np.ndarray, labels: np.ndarray, rng: np.random.Generator, multimask: bool
@@ -80,7 +81,7 @@ class DecoderTask:
             zero = encoded.embedding.sum() * 0.0
             return {"loss": zero, "mask": zero, "dice": zero, "iou": zero}
         windows, coords, marks, masks, given, targets, inside, real = (
-            torch.stack(column) for column in zip(*inputs, strict=True)
+            torch.stack(column).to(encoded.embedding.device) for column in zip(*inputs, strict=True)
         )
         logits, iou = self.module.decoder.outputs(windows, coords, marks, masks, given, multimask=multimask)
         return mask_losses(logits.float(), iou.float(), targets, inside, real)
@@ -109,7 +110,7 @@ class JointTask(DecoderTask):
     """Generator and decoder together: the losses of both. Batch norm keeps the statistics it has."""
 
     def __init__(
-        self, module: Promptable, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
+        self, module: Promptable | Adapted, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
     ) -> None:
         super().__init__(module, windows, proposals, per_image, seed)
         module.generator.requires_grad_(True)
@@ -117,10 +118,17 @@ class JointTask(DecoderTask):
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch of patches."""
         encoded = self.encode(batch)
-        own = generator_losses(encoded.maps.float(), batch["targets"], batch["weight"])
+        own = map_losses(encoded.maps.float(), batch)
         asked = self.decoding(encoded, batch)
         parts = {f"generator_{name}": value for name, value in own.items()}
         return {**asked, **parts, "loss": asked["loss"] + own["loss"]}
+
+
+def step_of(batch: Batch) -> int:
+    """Return the number of the step that a batch belongs to: what the loop says, else as if it were a whole batch."""
+    if "step" in batch:
+        return int(batch["step"])
+    return int(batch["index"][0]) // len(batch["index"])
 
 
 def freeze(module: nn.Module) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import logging
 import math
 import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,13 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-log = logging.getLogger(__name__)
+from promptless.train import devices, processes
+from promptless.train.failures import NotFiniteError, explained
+from promptless.train.memory import sparing
+from promptless.train.processes import ALONE, Processes
+from promptless.train.run import CHECKPOINT, Run
+from promptless.train.schedule import Schedule
+from promptless.train.state import State, trainable
+
+__all__ = ["Batch", "Schedule", "State", "Task", "fit", "one_step", "trainable"]
 
 Batch = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """A method to train: maps a batch to its losses, of which "loss" is minimised."""
+    """A method to train: maps a batch to its losses, of which "loss" is minimised.
+
+    A batch comes on the device that `module` is on. "index" has the numbers of its items, "step" the number
+    of the optimiser's step, which is the same for all parts of a batch that is cut.
+    """
 
     @property
     def module(self) -> nn.Module:
@@ -32,34 +40,6 @@ class Task(Protocol):
         """Return the losses of a batch."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast. AdamW; linear warm-up, then (1 - step / steps) ** power."""
-
-    steps: int
-    batch: int
-    rate: float = 1e-3
-    warmup: int = 200
-    power: float = 0.9
-    weight_decay: float = 1e-2
-    clip: float = 1.0
-    average: float = 0.998  # decay of the running mean of the weights, which is what is kept
-    precision: str = "float32"  # or "bfloat16": autocast of the forward pass
-    checkpoint_every: int = 200  # steps
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f'precision is {self.precision!r}; it must be "float32" or "bfloat16"')
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError(f"steps ({self.steps}) and batch ({self.batch}) must be at least 1")
-
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of `step` (0 is the first)."""
-        if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
-        return float(self.rate * (1 - step / self.steps) ** self.power)
-
-
 def fit(
     task: Task,
     dataset: Dataset[Batch],
@@ -67,64 +47,108 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
+    device: str = "auto",
+    identity: Mapping[str, Any] | None = None,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    watch: Callable[[int, Mapping[str, Tensor]], None] = lambda step, mean: None,
 ) -> dict[str, Tensor]:
-    """Train `task.module` and return the running mean of its state.
+    """Train `task.module` on `device` and return the running mean of what it learns, on the CPU.
 
     `dataset[i]` must depend on `i` alone: then a run that is killed and resumed from its last
     checkpoint in `folder` meets the same batches in the same order, and draws the same curve.
-    `log.csv` there has one row per step.
+    `log.csv` there has one row per step. `identity` says, as JSON, what decides the result: a
+    checkpoint with another one is refused. Started by `accelerate launch`, each process takes a
+    share of every batch. `dataset.names(indices)`, where there is one, tells which images failed.
+    `watch` is shown the running mean before the first step and after each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    state = State.fresh(task.module, schedule)
-    checkpoint = folder / "checkpoint.pt"
+    where = devices.find(device)
+    devices.check(schedule.precision, where)
+    world = processes.join(where)
+    schedule.micro_batch(world.count)
+    state = begun(task.module.to(where), schedule, world)
+    checkpoint, identity = folder / CHECKPOINT, identity or {}
     if checkpoint.is_file():
         if not resume:
             raise FileExistsError(f"{checkpoint} is there; resume goes on from it, another folder begins anew")
-        state.load(checkpoint)
-    rows = RunLog(folder / "log.csv", keep=state.step)
-    began = time.monotonic()
-    for batch in batches(dataset, schedule, start=state.step):
-        losses = one_step(task, batch, state, schedule)
-        rows.write({"step": state.step, "rate": schedule.rate_at(state.step - 1), **losses})
-        progress(state.step, schedule.steps, losses["loss"])
-        if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
-            state.save(checkpoint)
-            log.info("step %d of %d, %.0f s: %s", state.step, schedule.steps, time.monotonic() - began, losses)
-    return state.mean
+        state.load(checkpoint, identity)
+    run = Run(folder, state, schedule, world)
+    watch(state.step, state.mean)
+    with sparing(task.module, schedule.memory), devices.chance_apart(where):
+        for batch in batches(dataset, schedule, state.step, where, world):
+            torch.manual_seed(state.step * world.count + world.rank)  # dropout is part of the curve
+            with explained(state, dataset, folder):
+                losses = one_step(task, batch, state, schedule, world)
+                run.record(losses, identity)
+            if world.main:
+                progress(state.step, schedule.steps, losses["loss"])
+            watch(state.step, state.mean)
+    return state.averaged()
 
 
-def one_step(task: Task, batch: Batch, state: State, schedule: Schedule) -> dict[str, float]:
-    """Make one optimiser step, change `state` accordingly, and return the losses."""
+def begun(module: nn.Module, schedule: Schedule, world: Processes) -> State:
+    """Return the state before the first step, the same in all processes."""
+    world.agree(module.state_dict().values())
+    return State.fresh(module, schedule)
+
+
+def one_step(task: Task, batch: Batch, state: State, schedule: Schedule, world: Processes = ALONE) -> dict[str, float]:
+    """Make one optimiser step on this process's share of a batch, change `state` accordingly, and return the losses.
+
+    Where a loss or a gradient is not finite, the weights stay as they are.
+    """
     for group in state.optimiser.param_groups:
         group["lr"] = schedule.rate_at(state.step)
-    with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bfloat16"):
-        losses = task(batch)
-    loss = float(losses["loss"].detach())
-    if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss} at step {state.step}; lower `rate` or `clip`")
     state.optimiser.zero_grad()
-    torch.autograd.backward(losses["loss"])
-    nn.utils.clip_grad_norm_(trainable(task.module), schedule.clip)
-    state.optimiser.step()
+    parts = cut(batch, schedule.accumulate)
+    each = [learn(task, part, state, schedule) for part in parts]
+    losses = world.mean({name: sum(one[name] for one in each) / len(each) for name in each[0]}, state.device)
+    if not math.isfinite(losses["loss"]):
+        failed = [part for part, one in zip(parts, each, strict=True) if not math.isfinite(one["loss"])]
+        raise NotFiniteError(f"the loss is {losses['loss']}", world.gathered(numbers(failed)))
+    weights = trainable(task.module)
+    world.average_gradients(weights)
+    state.scaler.unscale_(state.optimiser)
+    norm = float(nn.utils.clip_grad_norm_(weights, schedule.clip))
+    if not math.isfinite(norm) and not state.overflowed():
+        raise NotFiniteError(f"the norm of the gradients is {norm}", world.gathered(numbers(parts)))
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    world.agree(task.module.buffers())
     state.step += 1
-    state.update_mean(task.module, min(schedule.average, (1 + state.step) / (10 + state.step)))
+    state.update_mean(min(schedule.average, (1 + state.step) / (10 + state.step)))
+    return losses
+
+
+def learn(task: Task, part: Batch, state: State, schedule: Schedule) -> dict[str, float]:
+    """Add the gradients of a micro-batch to those that are there, and return its losses."""
+    batch = devices.moved({**part, "step": torch.tensor(state.step)}, state.device)
+    with devices.arithmetic(schedule.precision, state.device):
+        losses = task(batch)
+    torch.autograd.backward(state.scaler.scale(losses["loss"] / schedule.accumulate))
     return {name: float(value.detach()) for name, value in losses.items()}
 
 
-def trainable(module: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that are not frozen."""
-    return [p for p in module.parameters() if p.requires_grad]
+def cut(batch: Batch, n: int) -> list[Batch]:
+    """Return `n` micro-batches of the same size."""
+    columns = [tensor.chunk(n) for tensor in batch.values()]
+    return [dict(zip(batch, column, strict=True)) for column in zip(*columns, strict=True)]
 
 
-def batches(dataset: Dataset[Batch], schedule: Schedule, start: int) -> Iterator[Batch]:
-    """Yield the batches from step `start` on, made by one worker process ahead of time."""
-    order = range(start * schedule.batch, schedule.steps * schedule.batch)
+def numbers(parts: list[Batch]) -> list[int]:
+    """Return the numbers of the items in micro-batches, where the data set gave them any."""
+    return [int(i) for part in parts if "index" in part for i in part["index"]]
+
+
+def batches(
+    dataset: Dataset[Batch], schedule: Schedule, start: int, device: torch.device, world: Processes
+) -> Iterator[Batch]:
+    """Yield this process's shares of the batches from step `start` on, made by worker processes ahead of time."""
+    n = schedule.batch
+    shares = [list(world.share(range(step * n, (step + 1) * n))) for step in range(start, schedule.steps)]
     yield from DataLoader(
         dataset,
-        batch_size=schedule.batch,
-        sampler=order,
-        num_workers=1,
+        batch_sampler=shares,
+        num_workers=devices.loaders(device, world.count),
         prefetch_factor=4,
         worker_init_fn=prepare_worker,
     )
@@ -134,65 +158,3 @@ def prepare_worker(worker: int) -> None:
     """Keep a loading process from competing for cores, and leave Ctrl-C to the training process."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class State:
-    """What a run must remember to go on: weights, optimiser, running mean, step."""
-
-    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, mean: dict[str, Tensor]) -> None:
-        self.module, self.optimiser, self.mean, self.step = module, optimiser, mean, 0
-
-    @classmethod
-    def fresh(cls, module: nn.Module, schedule: Schedule) -> State:
-        """Return the state before the first step."""
-        optimiser = torch.optim.AdamW(trainable(module), lr=schedule.rate, weight_decay=schedule.weight_decay)
-        return cls(module, optimiser, {k: v.detach().clone() for k, v in module.state_dict().items()})
-
-    def update_mean(self, module: nn.Module, decay: float) -> None:
-        """Move the running mean towards the module's present state."""
-        for name, value in module.state_dict().items():
-            mean = self.mean[name]
-            if mean.is_floating_point():
-                mean.lerp_(value.detach(), 1 - decay)
-            else:
-                mean.copy_(value)
-
-    def save(self, path: Path) -> None:
-        """Write the checkpoint, whole or not at all."""
-        parts: dict[str, Any] = {
-            "step": self.step,
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "mean": self.mean,
-        }
-        temporary = path.with_suffix(".tmp")
-        torch.save(parts, temporary)
-        temporary.replace(path)
-
-    def load(self, path: Path) -> None:
-        """Take over a checkpoint."""
-        parts = torch.load(path, weights_only=True)
-        self.module.load_state_dict(parts["module"])
-        self.optimiser.load_state_dict(parts["optimiser"])
-        self.mean, self.step = parts["mean"], parts["step"]
-
-
-class RunLog:
-    """A CSV with a row per step; on resuming, rows after the checkpoint are dropped."""
-
-    def __init__(self, path: Path, keep: int) -> None:
-        self.path = path
-        lines = path.read_text().splitlines()[: keep + 1] if keep and path.is_file() else []
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(line + "\n" for line in lines))
-        temporary.replace(path)
-        self.empty = not lines
-
-    def write(self, row: dict[str, float]) -> None:
-        """Append a row, with the header before the first."""
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if self.empty:
-                writer.writeheader()
-                self.empty = False
-            writer.writerow({k: f"{v:.6g}" for k, v in row.items()})

@@ -5,29 +5,41 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from promptless.config import ModelConfig, ProposalConfig, from_dict
+from promptless.config import AdapterConfig, ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
+from promptless.data.sample import Sample
 from promptless.data.sources import SOURCES
 from promptless.export import export
 from promptless.loading import NEEDED
+from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS, single
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
+from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
+from promptless.train import processes
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
+from promptless.train.learned import take
 from promptless.train.loop import Schedule, Task, fit
 
 Progress = Callable[[float, str], None]
+
+GENERATOR = "generator"
+"""The phase of the prompt generator alone."""
+Watch = Callable[[str, nn.Module, int, Mapping[str, Tensor]], None]
+"""Shown the name of a phase, what it trains, the step, and the running mean of what has been learned."""
 
 
 @dataclass(frozen=True)
@@ -61,37 +73,86 @@ class Recipe:
     ids: Mapping[str, list[str]]  # "train", "dev", "test"
     seed: int
     sampling: Mapping[str, float]
-    network: PromptableSize
+    network: PromptableSize | None  # None: that of the adapter
     phases: Mapping[str, Phase]  # some of `TASKS`, in that order
     model: ModelConfig = field(repr=False)
     start: str | None = None  # a model, by name or folder, whose weights training goes on from
+    adapter: AdapterConfig | None = None  # where the result is one; the hash is known once the backbone is loaded
+    said: frozenset[str] = frozenset()  # fields of the model's kind that the recipe has; an adapter's data says others
+
+    @property
+    def generator(self) -> tuple[int, ...]:
+        """Channels per level of the prompt generator."""
+        if self.adapter is not None:
+            return self.adapter.generator
+        assert self.network is not None
+        return self.network.generator
 
 
-def read(path: Path) -> Recipe:
-    """Read a recipe file; its `split` is a path beside it, its `data` a prepared folder in $PROMPTLESS_DATA."""
+def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -> Recipe:
+    """Read a recipe file; its `split` is a path beside it, its `data` a prepared folder in $PROMPTLESS_DATA.
+
+    `data` is a prepared folder to take instead, with its own split; `backbone` the one to take instead.
+    """
+    content, where = parsed(path), str(path)
+    adapter = adapter_config(content, backbone, where)
+    required = {"seed", "model"} | ({"source", "split"} if data is None else set())
+    missing = sorted((required | ({"sampling", "network"} if adapter is None else set())) - set(content))
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}" + ("; --data FOLDER gives them" if "split" in missing else "")
+        )
+    if content.get("source", "folder") not in SOURCES:
+        raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
+    source = content["source"] if data is None else "folder"
+    model = ModelConfig.from_dict(content["model"], where)
+    return Recipe(
+        source,
+        data_folder(content.get("data", source)) if data is None else data,
+        split_in(path.parent / content["split"] if data is None else data / prepared.SPLIT),
+        content["seed"],
+        content.get("sampling", {}),
+        None if adapter else sized(content["network"], model.maps, where),
+        {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
+        model,
+        content.get("start"),
+        adapter,
+        frozenset(content["model"].get("kind", {})),
+    )
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """Return the tables of a recipe file."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe {path}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
-    missing = sorted({"source", "split", "seed", "sampling", "network", "model"} - set(content))
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}")
-    if content["source"] not in SOURCES:
-        raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
-    where = str(path)
-    return Recipe(
-        content["source"],
-        data_folder(content.get("data", content["source"])),
-        json.loads((path.parent / content["split"]).read_text()),
-        content["seed"],
-        content["sampling"],
-        from_dict(PromptableSize, network_tables(content["network"], where), where),
-        {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
-        ModelConfig.from_dict(content["model"], where),
-        content.get("start"),
-    )
+
+
+def adapter_config(content: Mapping[str, Any], backbone: str | None, where: str) -> AdapterConfig | None:
+    """Return what a recipe's `adapter` table describes, on another backbone where one is named; None without one."""
+    if "adapter" not in content:
+        if backbone is not None:
+            raise ValueError(f"{where} has no [adapter], so there is no backbone to choose; leave out --backbone")
+        return None
+    strange = sorted({"network", "start"} & set(content))
+    if strange:
+        raise ValueError(f"{where} has [adapter] and {', '.join(strange)}; an adapter's network is its backbone's")
+    chosen = {} if backbone is None else {"backbone": backbone}
+    values = {**content["adapter"], **chosen}
+    if "backbone" not in values:
+        raise ValueError(f"{where} names no backbone in [adapter]; write one there, or name it with --backbone")
+    return from_dict(AdapterConfig, {"sha256": "", **values}, where)
+
+
+def split_in(path: Path) -> dict[str, list[str]]:
+    """Return the ids of train, dev and test in a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; it says which images are for train, dev and test")
+    content: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def data_folder(source: str) -> Path:
@@ -102,42 +163,132 @@ def data_folder(source: str) -> Path:
     return Path(root) / source
 
 
+def sized(content: Mapping[str, Any], maps: int, where: str) -> PromptableSize:
+    """Return the sizes that a recipe's `network` table describes, the generator with as many maps as the model says."""
+    return replace(from_dict(PromptableSize, network_tables(content, where), where), maps=maps)
+
+
 def network_tables(content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the arguments of `PromptableSize`, its SAM as a `SamSize`."""
     return {**content, "sam": from_dict(SamSize, content.get("sam", {}), where)}
 
 
-def train(recipe: Recipe, folder: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: Progress = lambda done, name: None,
+) -> Path:
     """Train what the recipe's phases say, in order; export, and return the model folder, `folder`/model.
 
     `generator` trains the prompt generator, `decoder` the rest on it, `joint` both. The phases keep
     their checkpoints and logs in folders of their own; with `resume` each goes on from its last
-    checkpoint, and one that is complete is not done again.
+    checkpoint, and one that is complete is not done again. `device` is "auto" (a GPU where there is one),
+    "cpu", "cuda", "cuda:1" or "mps". Of several processes, the first one exports.
     """
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
+    check_classes(recipe, samples)
     network = begun(recipe)
+    follow(recipe, network, samples, folder, resume=resume, device=device, progress=progress)
+    if processes.main():
+        export(network.cpu(), recipe.model, folder / "model")
+    return folder / "model"
+
+
+def identity(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return what decides what a phase yields, as JSON; a run goes on only where it is the same."""
+    phase, model, adapter = recipe.phases[name], recipe.model, recipe.adapter
+    decides: dict[str, Any] = {
+        "source": recipe.source,
+        "start": recipe.start if adapter is None else adapter.sha256,
+        "seed": recipe.seed,
+        "phase": {**asdict(phase), "schedule": phase.schedule.deciding()},
+        "sampling": dict(recipe.sampling),
+        "train": list(recipe.ids["train"]),
+        "maps": model.maps,
+    }
+    if name == GENERATOR:
+        return {**decides, "generator": recipe.generator}
+    network = recipe.network if adapter is None else adapter
+    told = {"network": network, "window": model.window, "proposals": phase.proposals(model)}
+    return {**decides, **{what: asdict(value) for what, value in told.items() if value is not None}}
+
+
+def unwatched(name: str, module: nn.Module, step: int, mean: Mapping[str, Tensor]) -> None:
+    """Look at nothing while a network trains."""
+
+
+def follow(
+    recipe: Recipe,
+    network: Promptable | Adapted,
+    samples: Sequence[Sample],
+    folder: Path,
+    *,
+    resume: bool,
+    device: str,
+    progress: Progress,
+    watch: Watch = unwatched,
+) -> None:
+    """Train a network through the phases of a recipe, each in a folder of its own."""
     total = sum(phase.schedule.steps for phase in recipe.phases.values())
     before = 0
     for number, (name, phase) in enumerate(recipe.phases.items()):
         task = TASKS[name](network, recipe, phase)
-        patches = Patches(samples, recipe.sampling, phase.patch, recipe.seed + number)
-        shown = partial(tell, progress, before, total, name)
-        mean = fit(task, patches, phase.schedule, folder / name, resume=resume, progress=shown)
-        task.module.load_state_dict(mean)
+        patches = Patches(samples, weights(recipe, samples), phase.patch, recipe.seed + number)
+        mean = fit(
+            task,
+            patches,
+            phase.schedule,
+            folder / name,
+            resume=resume,
+            device=device,
+            identity=identity(recipe, name),
+            progress=partial(tell, progress, before, total, name),
+            watch=partial(watch, name, task.module),
+        )
+        take(task.module, mean)
         before += phase.schedule.steps
-    export(network, recipe.model, folder / "model")
-    return folder / "model"
+
+
+def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:
+    """Return how often each category is drawn; for an adapter, one not named weighs as many images as it has."""
+    if recipe.adapter is None:
+        return recipe.sampling
+    return {**Counter(sample.category for sample in samples), **recipe.sampling}
 
 
 def begun(recipe: Recipe) -> Promptable:
     """Return the network that training begins with: fresh, or with the weights that the recipe starts from."""
+    assert recipe.network is not None
     network = Promptable(recipe.network)
     if recipe.start is not None:
         folder = find(recipe.start)
         verify(folder, ModelConfig.read(folder / CONFIG), NEEDED["torch"])
-        network.load_state_dict(single(load_file(folder / WEIGHTS)))
+        state = single(load_file(folder / WEIGHTS))
+        network.load_state_dict(fitted_heads(state, network.state_dict()))
     return network
+
+
+def check_classes(recipe: Recipe, samples: Iterable[Sample]) -> None:
+    """Raise where a model that tells classes apart would learn other ones than those of the data."""
+    names, known = recipe.model.classes, prepared.class_names(recipe.data)
+    if not names:
+        return
+    if known and [name.casefold() for name in names] != [name.casefold() for _, name in sorted(known.items())]:
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but those of {recipe.data / prepared.SET} are "
+            f"{', '.join(name for _, name in sorted(known.items()))}; name all of them, in that order"
+        )
+    for sample in samples:
+        prepared.check(sample, dict(enumerate(names, start=1)))
+    if not any(sample.classes for sample in samples):
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but no training image has a file in "
+            f"{recipe.data / 'classes'}; leave `classes` out, or add them"
+        )
 
 
 def tell(progress: Progress, before: int, total: int, name: str, step: int, steps: int, loss: float) -> None:
@@ -145,26 +296,26 @@ def tell(progress: Progress, before: int, total: int, name: str, step: int, step
     progress((before + step) / total, f"{name} {step}/{steps}, loss {loss:.3f}")
 
 
-def generator_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
+def generator_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
     """Return the first phase: the prompt generator alone."""
     network.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return GeneratorTask(network.generator)
 
 
-def decoder_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
+def decoder_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
     """Return the second phase: image encoder, prompt encoder and mask decoder on the frozen generator."""
     model = recipe.model
     return DecoderTask(network, model.window, phase.proposals(model), phase.per_image, recipe.seed)
 
 
-def joint_task(network: Promptable, recipe: Recipe, phase: Phase) -> Task:
+def joint_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
     """Return the third phase: all parts together."""
     model = recipe.model
     return JointTask(network, model.window, phase.proposals(model), phase.per_image, recipe.seed)
 
 
-TASKS: dict[str, Callable[[Promptable, Recipe, Phase], Task]] = {
-    "generator": generator_task,
+TASKS: dict[str, Callable[[Promptable | Adapted, Recipe, Phase], Task]] = {
+    GENERATOR: generator_task,
     "decoder": decoder_task,
     "joint": joint_task,
 }

@@ -1,0 +1,41 @@
+"""`promptless ablate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptless.cli.edge import Quiet, Verbose, bar, chatter, fail, one_of, reporting, writable
+
+SPLITS = ("dev", "test")
+
+
+def ablate(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file with an [ablate] table.", metavar="RECIPE.toml")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the arms, the table and the plot.")],
+    split: Annotated[
+        str, typer.Option(help="Images to compare on: dev while choosing, test once.", metavar="dev|test")
+    ] = "dev",
+    only: Annotated[str | None, typer.Option(help="Do these arms only.", metavar="ARM,...")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train the arms of a recipe, and compare them in a table and a plot; what is finished is not done again."""
+    chatter(quiet, verbose)
+    one_of(split, SPLITS, "--split")
+    with reporting(verbose, "interrupted; the same command goes on"):
+        try:
+            from promptless.train import ablation, arms_table
+        except ImportError as error:
+            fail(f"ablations need {error.name}: pip install 'promptless[sam]'")
+        writable(output)
+        plan = ablation.read(recipe)
+        plan = plan if only is None else plan.of(tuple(name.strip() for name in only.split(",")))
+        with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
+            rows = ablation.run(plan, output, split, progress=advance)
+        written = arms_table.write(rows, plan.reference, output, split)
+    typer.echo(arms_table.markdown(rows, plan.reference))
+    typer.echo("\n".join(map(str, written)))

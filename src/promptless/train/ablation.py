@@ -1,0 +1,269 @@
+"""Ablations: one recipe, several arms that differ from it in a few places, one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from numpy.typing import NDArray
+
+from promptless import evaluation
+from promptless.config import ModelConfig, from_dict
+from promptless.data import prepared
+from promptless.data.sample import Sample
+from promptless.evaluation import Evaluation
+from promptless.image import Image
+from promptless.io import labels as label_images
+from promptless.io.atomic import replacing
+from promptless.loading import load
+from promptless.model import Model
+from promptless.pipeline import coarse, segment
+from promptless.registry import CONFIG
+from promptless.train import recipes
+from promptless.train.run import CHECKPOINT
+
+Progress = Callable[[float, str], None]
+Labels = NDArray[np.integer]
+
+TABLE, RULES = "ablate", ("pixel", "stardist", "msa", "aji+")
+COST, PREDICTIONS, RECIPE = "cost.json", "predictions", "recipe.toml"
+DECODED, GENERATOR = "decoded", "generator"
+"""Whose masks an arm is judged by: the decoder's, or the prompt generator's own, cut by the watershed."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table: the recipe with some of its values changed, or a model that needs no training."""
+
+    name: str
+    about: str = ""
+    set: Mapping[str, Any] = field(default_factory=dict)  # "table.key" of the recipe -> its value here
+    without: tuple[str, ...] = ()  # tables of the recipe that are left out
+    after: str | None = None  # the arm whose trained generator this one begins with, where the recipes have it alike
+    model: str | None = None  # a model by name or folder, as it is
+    masks: str = DECODED
+
+    def __post_init__(self) -> None:
+        if self.masks not in (DECODED, GENERATOR):
+            raise ValueError(f'the arm {self.name} has masks {self.masks!r}; it must be "{DECODED}" or "{GENERATOR}"')
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """`[ablate]` of a recipe file: its arms, in the order of the table, and the one that all are compared with."""
+
+    recipe: Mapping[str, Any]
+    ids: Mapping[str, list[str]]  # "train", "dev", "test"
+    arms: tuple[Arm, ...]
+    reference: str
+    rules: tuple[str, ...] = RULES
+
+    def of(self, names: Sequence[str]) -> Ablation:
+        """Return the ablation with some of its arms only; the reference stays."""
+        known = [arm.name for arm in self.arms]
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise ValueError(f"there is no arm {', '.join(unknown)}; there are {', '.join(known)}")
+        return replace(self, arms=tuple(arm for arm in self.arms if arm.name in {*names, self.reference}))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an arm took to train: seconds of its phases, peak memory of the process; 0 where nothing was trained."""
+
+    seconds: float = 0.0
+    memory_bytes: int = 0
+    trainable: int = 0  # parameters
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm's line of the table; `seconds` per image is the median over the images, tables and files left out."""
+
+    arm: Arm
+    cost: Cost
+    seconds: float
+    scores: Evaluation
+
+
+def read(path: Path) -> Ablation:
+    """Read a recipe file with an `[ablate]` table: `reference`, `rules`, and `[[ablate.arm]]`s."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    if TABLE not in content:
+        raise ValueError(f"{path} has no [{TABLE}] with arms to compare; `promptless train` is for a single recipe")
+    table = content.pop(TABLE)
+    arms = tuple(from_dict(Arm, arm, f"{path}, [[{TABLE}.arm]]") for arm in table.get("arm", ()))
+    names = [arm.name for arm in arms]
+    unknown = {table.get("reference", names[0] if names else ""), *(a.after for a in arms if a.after)} - set(names)
+    if not arms or unknown or len(set(names)) < len(names):
+        raise ValueError(
+            f"{path}: the arms are {', '.join(names) or 'missing'}; each needs a name of its own, and `reference` and "
+            f"`after` the name of one" + (f" ({', '.join(sorted(unknown))} is none)" if unknown else "")
+        )
+    ids = json.loads((path.parent / content["split"]).read_text(encoding="utf-8"))
+    return Ablation(content, ids, arms, table.get("reference", names[0]), tuple(table.get("rules", RULES)))
+
+
+def run(
+    ablation: Ablation, folder: Path, split: str = "dev", *, progress: Progress = lambda done, name: None
+) -> list[Row]:
+    """Train every arm in a folder of its own, segment the images of `split` with it, and compare.
+
+    What is finished is not done again: an ablation that was stopped goes on when it is run again.
+    """
+    samples = list(prepared.read(recipes.data_folder(data_of(ablation.recipe)), ablation.ids[split]))
+    rows = []
+    for number, arm in enumerate(ablation.arms):
+        progress(number / len(ablation.arms), f"{arm.name}: training")
+        model, cost = trained(ablation, arm, folder)
+        progress((number + 0.5) / len(ablation.arms), f"{arm.name}: {len(samples)} images of {split}")
+        predicted, seconds = predictions(arm, load(model), samples, folder / arm.name / PREDICTIONS / split)
+        truth = {sample.id: sample.labels for sample in samples}
+        rows.append(Row(arm, cost, seconds, evaluation.evaluate(truth, predicted, ablation.rules)))
+    return rows
+
+
+def data_of(recipe: Mapping[str, Any]) -> str:
+    """Return the name of the prepared folder that a recipe is about."""
+    return str(recipe.get("data", recipe["source"]))
+
+
+def trained(ablation: Ablation, arm: Arm, folder: Path) -> tuple[str | Path, Cost]:
+    """Return an arm's model and what it cost, after training it where that is not done yet."""
+    if arm.model is not None:
+        return arm.model, Cost()
+    place = folder / arm.name
+    if not (place / COST).is_file():
+        begin(ablation, arm, folder)
+        cost = train_apart(place)
+        with replacing(place / COST) as temporary:
+            temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
+    return place / "model", from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
+
+
+def begin(ablation: Ablation, arm: Arm, folder: Path) -> None:
+    """Write an arm's recipe, and take over the trained generator of the arm that it comes after."""
+    place = folder / arm.name
+    place.mkdir(parents=True, exist_ok=True)
+    content = {**varied(ablation.recipe, arm), "split": "split.json"}
+    (place / "split.json").write_text(json.dumps(ablation.ids, indent=1) + "\n", encoding="utf-8")
+    (place / RECIPE).write_text(tomli_w.dumps(content), encoding="utf-8")
+    if arm.after is not None:
+        earlier = varied(ablation.recipe, next(other for other in ablation.arms if other.name == arm.after))
+        source, target = (folder / name / "model" / "run" / GENERATOR for name in (arm.after, arm.name))
+        if same_generator(content, earlier) and source.is_dir() and not target.exists():
+            copytree(source, target)
+
+
+def varied(recipe: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
+    """Return a recipe with an arm's values in it."""
+    content = {name: deepcopy(value) for name, value in recipe.items() if name not in arm.without}
+    for dotted, value in arm.set.items():
+        *tables, key = dotted.split(".")
+        place = content
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[key] = value
+    return content
+
+
+ALIKE = {
+    None: ("source", "data", "seed", "sampling", GENERATOR),
+    "adapter": ("backbone", "generator"),
+    "model": ("output", "classes"),
+}
+"""What recipes (their tables) must have in common for the phase of the generator alone to end alike."""
+
+
+def same_generator(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two recipes begin with the same training of the prompt generator."""
+    tables = {name: [r if name is None else r.get(name, {}) for r in (one, other)] for name in ALIKE}
+    return GENERATOR in one and all(a.get(k) == b.get(k) for name, (a, b) in tables.items() for k in ALIKE[name])
+
+
+def train_apart(place: Path) -> Cost:
+    """Train an arm in a process of its own, whose memory is its own."""
+    command = [sys.executable, "-m", "promptless", "train", str(place / RECIPE), "-o", str(place / "model"), "-q"]
+    resume = ["--resume"] if (place / "model" / "run").is_dir() else []
+    with (place / "train.log").open("ab") as log:
+        process = subprocess.Popen([*command, *resume], stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code:
+        last = (place / "train.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise RuntimeError(f"training the arm {place.name} failed (exit code {code}): {' '.join(last)}")
+    return Cost(seconds_of(place), usage.ru_maxrss * KILOBYTE, n_trainable(place))
+
+
+def seconds_of(place: Path) -> float:
+    """Return the seconds that an arm's phases took, those before an interruption and those taken over included."""
+    checkpoints = (place / "model" / "run").glob(f"*/{CHECKPOINT}")
+    return sum(float(torch.load(path, weights_only=True, map_location="cpu")["seconds"]) for path in checkpoints)
+
+
+KILOBYTE = 1 if sys.platform == "darwin" else 1024
+"""Bytes in the unit that the system counts a process's memory in."""
+
+
+def n_trainable(place: Path) -> int:
+    """Return how many parameters an arm trains."""
+    from promptless import library
+    from promptless.networks import adapted
+
+    config = ModelConfig.read(place / "model" / CONFIG)
+    assert config.adapter is not None
+    return adapted.n_trainable(adapted.begun(library.load(config.adapter.backbone), config))
+
+
+def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path) -> tuple[dict[str, Labels], float]:
+    """Return an arm's label image of every sample, kept in `folder`, and the median seconds per image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    found: dict[str, Labels] = {}
+    for sample in samples:
+        path = folder / f"{sample.id}_labels.tif"
+        if path.is_file():
+            found[sample.id] = label_images.read(path)
+            continue
+        began = time.perf_counter()
+        found[sample.id] = SEGMENTERS[arm.masks](image_of(sample), model)
+        seconds[sample.id] = time.perf_counter() - began
+        with replacing(path) as temporary:
+            label_images.write_array(found[sample.id], temporary)
+    timings = folder / "seconds.json"
+    if seconds:
+        known = json.loads(timings.read_text(encoding="utf-8")) if timings.is_file() else {}
+        timings.write_text(json.dumps(known | seconds) + "\n", encoding="utf-8")
+    return found, float(statistics.median(json.loads(timings.read_text(encoding="utf-8")).values()))
+
+
+def image_of(sample: Sample) -> Image:
+    """Return the image of a sample, with its pixel size where that is known."""
+    if sample.mpp is None:
+        return Image(sample.pixels)
+    return Image(sample.pixels, spacing=(sample.mpp,) * sample.labels.ndim, unit="um")
+
+
+def decoded(image: Image, model: Model) -> Labels:
+    """Return the label image that `segment` gives."""
+    return segment(image, model).labels
+
+
+SEGMENTERS: dict[str, Callable[[Image, Model], Labels]] = {DECODED: decoded, GENERATOR: coarse}

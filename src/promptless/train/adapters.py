@@ -1,0 +1,260 @@
+"""From images with label masks, and a backbone, to an adapter: the story of `promptless train` in a laboratory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skimage.measure import regionprops
+
+from promptless import library
+from promptless.config import Kind, ModelConfig
+from promptless.data.sample import Sample
+from promptless.io.hashes import sha256
+from promptless.loading import load
+from promptless.model import Model
+from promptless.networks import adapted
+from promptless.networks.adapted import Adapted
+from promptless.networks.backbones import Backbone
+from promptless.registry import CONFIG
+from promptless.runtimes.torch import TorchModel
+from promptless.train import material, processes, recipes, report
+from promptless.train.card import CARD, card
+from promptless.train.choosing import choose
+from promptless.train.looks import Looks
+from promptless.train.measuring import Labels, Line, compare, score, segmented
+from promptless.train.recipes import TASKS, Progress, Recipe, follow
+from promptless.train.report import BASE, Report
+
+RUN, DATA, SPLIT = "run", "data", "split.json"
+"""Within an adapter's folder: its latest training, with checkpoints, logs, data and report."""
+CANDIDATE, REFUSED = "candidate", "refused"
+"""Within RUN: an adapter that is being measured, and one that was worse than what was there."""
+RECIPE = Path(__file__).parent.parent / "recipes" / "adapt.toml"
+"""What is done where no recipe is named."""
+SPREAD = (5, 95)
+"""Percentiles of the diameters of objects between which a model says it knows objects."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the adapter that was trained lies: in its folder, or aside where a better one was there; and what to say.
+
+    `refusal` says why it lies aside.
+    """
+
+    folder: Path
+    report: Report
+    notes: tuple[str, ...] = ()
+    refusal: str | None = None
+
+
+def recipe_for(
+    path: Path | None,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    backbone: str | None = None,
+    resume: bool = False,
+    progress: Progress = lambda done, name: None,
+) -> Recipe:
+    """Return the recipe that is meant, the one that ships where none is named, after preparing `data` where need be."""
+    path = path or RECIPE
+    if "adapter" in recipes.parsed(path):
+        check(folder, resume)
+    if data is not None:
+        data = material.ready(data, folder / RUN / DATA, resume=resume, progress=progress)
+    return recipes.read(path, data=data, backbone=backbone)
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    device: str = "auto",
+    progress: Progress = lambda done, name: None,
+) -> Outcome | None:
+    """Train an adapter as a recipe says, measure it, and write it into `folder`; the training itself is in run/ there.
+
+    One that is worse on dev than the adapter that is in `folder` is kept in `folder`/run/refused, unless `force`.
+    Of several processes (`accelerate launch`) the first one measures and writes; the others return None.
+    """
+    check(folder, resume)
+    samples = material.read(recipe.data, dict(recipe.ids))
+    run, tell = begin(folder, recipe, resume), partial(progress, 1.0)
+    recipe, backbone = completed(recipe, samples["train"])
+    recipes.check_classes(recipe, samples["train"])
+    torch.manual_seed(recipe.seed)
+    network = adapted.begun(backbone, recipe.model)
+    n_parameters = adapted.n_trainable(network)
+    steps = {name: phase.schedule.steps for name, phase in recipe.phases.items()}
+    watch = Looks(network, recipe.model, samples["dev"], run, steps) if processes.main() else recipes.unwatched
+    follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=watch)
+    if not processes.main():
+        return None
+    network.cpu()
+    model, choice = choose(network, recipe.model, samples["dev"], tell)
+    model = write(network, model, run / CANDIDATE)
+    held_out = {part: samples[part] for part in ("dev", "test") if samples[part]}
+    adapter = TorchModel(adapted.load(backbone, run / CANDIDATE, model), model)
+    found, tables = measured(adapter, held_out, tell)
+    told = Report(
+        model,
+        material.facts(recipe.data),
+        {part: [sample.id for sample in samples[part]] for part in samples},
+        sum(sample.n_objects for sample in samples["train"]),
+        n_parameters,
+        tuple(recipe.phases),
+        choice,
+        tables,
+    )
+    notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
+    (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
+    return kept(told, tuple(notes), folder, samples["dev"], force)
+
+
+# Before.
+
+
+def check(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds something else than an adapter, an unfinished training, or nothing to resume."""
+    run = folder / RUN
+    if resume:
+        if not run.is_dir():
+            raise FileNotFoundError(f"there is no training in {folder} to go on with; leave out --resume to begin one")
+        return
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
+    if there and RUN not in there and not is_adapter(folder):
+        raise FileExistsError(f"{folder} holds other things than an adapter; choose another folder with -o")
+    begun = [name for name in TASKS if (run / name / "checkpoint.pt").is_file()]
+    if begun and not finished(run):
+        raise FileExistsError(
+            f"{run} has a training that was interrupted; --resume goes on with it, another folder (-o) begins anew, "
+            f"and so does deleting {run}"
+        )
+
+
+def finished(run: Path) -> bool:
+    """Say whether the training in a folder was completed: measured, and its adapter moved to its place."""
+    return (run / report.FOLDER / report.REPORT).is_file() and not (run / CANDIDATE).exists()
+
+
+def is_adapter(folder: Path) -> bool:
+    """Say whether a folder holds an adapter."""
+    return (folder / CONFIG).is_file() and ModelConfig.read(folder / CONFIG).adapter is not None
+
+
+def begin(folder: Path, recipe: Recipe, resume: bool) -> Path:
+    """Return the folder of the training, without what a finished one has left there, and write the split down."""
+    run = folder / RUN
+    if not resume:
+        for name in (*TASKS, CANDIDATE, REFUSED, report.FOLDER):
+            shutil.rmtree(run / name, ignore_errors=True)
+    run.mkdir(parents=True, exist_ok=True)
+    (run / SPLIT).write_text(json.dumps(dict(recipe.ids), indent=1) + "\n", encoding="utf-8")
+    return run
+
+
+def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbone]:
+    """Return a recipe with what its backbone and its data say, and the backbone."""
+    assert recipe.adapter is not None
+    backbone = library.load(recipe.adapter.backbone)
+    config = replace(recipe.adapter, sha256=backbone.digest)
+    model = replace(
+        recipe.model,
+        adapter=config,
+        kind=fitted(recipe.model.kind, recipe.said, samples),
+        window=replace(recipe.model.window, stride=backbone.stride),
+        input_size=recipe.model.input_size or backbone.image_size,
+    )
+    return replace(recipe, adapter=config, model=model), backbone
+
+
+def fitted(kind: Kind, said: Set[str], samples: Sequence[Sample]) -> Kind:
+    """Return what a model is for, as its images show it where nothing was said: pixel size, sizes of objects."""
+    sizes = [sample.mpp for sample in samples if sample.mpp is not None]
+    shown: dict[str, Any] = {"object_px": span(samples)}
+    if sizes:
+        shown["pixel_size"] = float(np.median(sizes))
+    return replace(kind, **{name: value for name, value in shown.items() if name not in said})
+
+
+def span(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Return between which diameters (of the disc of equal area) nearly all objects lie, in pixels."""
+    diameters = [region.equivalent_diameter_area for sample in samples for region in regionprops(sample.labels)]
+    low, high = np.percentile(diameters, SPREAD)
+    return round(float(low), 1), round(float(high), 1)
+
+
+# After.
+
+
+def write(network: Adapted, model: ModelConfig, folder: Path) -> ModelConfig:
+    """Write an adapter into a folder of its own, and return its configuration with the hash of each file."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    names = adapted.save(network, folder)
+    model = replace(model, files={name: sha256(folder / name) for name in names})
+    model.write(folder / CONFIG)
+    return model
+
+
+def measured(
+    adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Callable[[str], None]
+) -> tuple[dict[str, Labels], dict[str, list[Line]]]:
+    """Return what an adapter finds in images that it has not learned from, and its figures beside those of `BASE`."""
+    everything = [sample for part in held_out.values() for sample in part]
+    before = segmented(load(BASE), everything, lambda text: tell(f"measuring {BASE}, {text}"))
+    after = segmented(adapter, everything, lambda text: tell(f"measuring, {text}"))
+    return after, {part: compare(adapter.config, samples, before, after) for part, samples in held_out.items()}
+
+
+def kept(told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sample], force: bool) -> Outcome:
+    """Move the candidate to its place: into `folder`, or aside where a better one is there."""
+    run = folder / RUN
+    refusal = None if force else why_not(told, folder, dev)
+    shutil.rmtree(run / REFUSED, ignore_errors=True)
+    if refusal is None:
+        install(run / CANDIDATE, folder)
+        return Outcome(folder, told, notes)
+    (run / CANDIDATE).rename(run / REFUSED)
+    return Outcome(
+        run / REFUSED, told, notes, f"{refusal}; the new one is kept in {run / REFUSED}, --resume --force takes it"
+    )
+
+
+def why_not(told: Report, folder: Path, dev: Sequence[Sample]) -> str | None:
+    """Return why an adapter must not take the place of what is in `folder`, None where it may."""
+    if not is_adapter(folder):
+        return None
+    there = load(folder)
+    if there.config.output != told.config.output:
+        return f"the adapter in {folder} gives {there.config.output}, the new one {told.config.output}"
+    before = score(there.config, dev, segmented(there, dev))
+    if told.score >= before:
+        return None
+    n = f"{len(dev)} dev image{'s' if len(dev) > 1 else ''}"
+    return (
+        f"the adapter in {folder} is better on the same {n}: {told.decides} {before:.3f}, the new one {told.score:.3f}"
+    )
+
+
+def install(candidate: Path, folder: Path) -> None:
+    """Move an adapter's files into `folder`, its configuration last; until that is there, there is no adapter."""
+    names = {*ModelConfig.read(candidate / CONFIG).files, CARD}
+    old = set(ModelConfig.read(folder / CONFIG).files) if is_adapter(folder) else set[str]()
+    (folder / CONFIG).unlink(missing_ok=True)
+    for name in old - names:
+        (folder / name).unlink(missing_ok=True)
+    for name in (*sorted(names), CONFIG):
+        (candidate / name).replace(folder / name)
+    candidate.rmdir()

@@ -1,0 +1,111 @@
+"""The table and the plot of an ablation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from promptless import evaluation
+from promptless.evaluation import Evaluation
+from promptless.io.atomic import replacing
+from promptless.io.scores import figure_with_canvas, write_table
+from promptless.train.ablation import Row
+
+SHOWN = {
+    ("pixel", "Dice (F1) by image"): "Dice",
+    ("pixel", "IoU by image"): "IoU",
+    ("pixel", "Dice (F1) pooled"): "Dice pooled",
+    ("aji+", "AJI+"): "AJI+",
+    ("stardist", "PQ@0.50 pooled"): "PQ",
+    ("stardist", "AP@0.50 pooled"): "AP .5",
+    ("msa", "mSA"): "mSA",
+}
+"""The figures in the table, by rule and name, and their headings; the CSV has all of them."""
+GIB = 2**30
+
+
+def write(rows: Sequence[Row], reference: str, folder: Path, split: str) -> list[Path]:
+    """Write `SPLIT.csv`, `SPLIT.md` and, where matplotlib is there, `SPLIT.png`; return what was written."""
+    header = ("arm", "rule", "figure", "value", "low", "high", "less_reference", "less_low", "less_high")
+    table, text, plot = (folder / f"{split}{suffix}" for suffix in (".csv", ".md", ".png"))
+    write_table(table, header, every_figure(rows, reference))
+    with replacing(text) as temporary:
+        temporary.write_text(markdown(rows, reference) + "\n", encoding="utf-8")
+    try:
+        draw(rows, plot)
+    except ImportError:
+        return [table, text]
+    return [table, text, plot]
+
+
+def every_figure(rows: Sequence[Row], reference: str) -> Iterator[tuple[str | float, ...]]:
+    """Yield every figure of every arm with its interval, and by how much it is above the reference's, paired."""
+    base = scores_of(rows, reference)
+    for row in rows:
+        paired = {(d.rule, d.figure): d for d in evaluation.differences(row.scores, base)}
+        for figure in row.scores.rows():
+            less = paired[figure.rule, figure.figure]
+            known = (figure.value, figure.low, figure.high, less.value, less.low, less.high)
+            yield (row.arm.name, figure.rule, figure.figure, *known)
+
+
+def scores_of(rows: Sequence[Row], name: str) -> Evaluation:
+    """Return the scores of an arm by its name."""
+    return next(row.scores for row in rows if row.arm.name == name)
+
+
+def markdown(rows: Sequence[Row], reference: str) -> str:
+    """Return the table: an arm per line, its cost, its scores, each with its paired difference to the reference."""
+    heads = ["arm", "trains (M)", "minutes", "peak GiB", "s/image", *SHOWN.values()]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    base = scores_of(rows, reference)
+    for row in rows:
+        cells = [row.arm.name, *cost(row), *(score(row, base, *key) for key in SHOWN)]
+        lines.append("| " + " | ".join(cells) + " |")
+    n = len(rows[0].scores.names)
+    lines.append("")
+    lines.append(
+        f"{n} images. Below each score: its difference to {reference}, paired by image, with the 95 % bootstrap "
+        "interval over images."
+    )
+    lines += [f"- {row.arm.name}: {row.arm.about}" for row in rows if row.arm.about]
+    return "\n".join(lines)
+
+
+def cost(row: Row) -> list[str]:
+    """Return what an arm took."""
+    if row.arm.model is not None:
+        return ["", "", "", f"{row.seconds:.2f}"]
+    trainable, minutes = row.cost.trainable / 1e6, row.cost.seconds / 60
+    return [f"{trainable:.2f}", f"{minutes:.1f}", f"{row.cost.memory_bytes / GIB:.1f}", f"{row.seconds:.2f}"]
+
+
+def score(row: Row, base: Evaluation, rule: str, figure: str) -> str:
+    """Return one score, with its difference to the reference unless it is the reference's own."""
+    if rule not in row.scores.counts:
+        return ""
+    value = next(r.value for r in row.scores.rows(draws=1) if (r.rule, r.figure) == (rule, figure))
+    if row.scores is base or math.isnan(value):
+        return f"{value:.3f}"
+    less = next(d for d in evaluation.differences(row.scores, base) if (d.rule, d.figure) == (rule, figure))
+    return f"{value:.3f}<br>{less.value:+.3f} [{less.low:+.3f}, {less.high:+.3f}]"
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Draw every score of the table with its interval, a panel per figure, an arm per line."""
+    shown = [key for key in SHOWN if key[0] in rows[0].scores.counts]
+    figure = figure_with_canvas((2.2 * len(shown) + 1.5, 0.35 * len(rows) + 1.2))
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    names = [row.arm.name for row in rows]
+    for panel, key in zip(panels, shown, strict=True):
+        for place, row in enumerate(rows):
+            found = next(r for r in row.scores.rows() if (r.rule, r.figure) == key)
+            panel.plot([found.low, found.high], [place, place], color="0.6")
+            panel.plot(found.value, place, "o", color="tab:blue")
+        panel.set_title(SHOWN[key], fontsize="medium")
+        panel.grid(axis="x", alpha=0.3)
+        panel.set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

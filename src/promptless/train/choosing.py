@@ -1,0 +1,78 @@
+"""Thresholds chosen on dev, from a small grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from promptless.config import INSTANCES, ModelConfig
+from promptless.data.sample import Sample
+from promptless.networks.adapted import Adapted
+from promptless.pipeline import segment
+from promptless.result import Segmentation
+from promptless.runtimes.torch import TorchModel
+from promptless.train.measuring import Labels, Told, image_of, score, segmented
+
+FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)
+"""Probabilities from which a pixel may belong to an object."""
+MIN_SCORES = (0.2, 0.3, 0.4, 0.5, 0.6)
+"""Scores from which an object is kept."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A pair of thresholds, and what it scores on dev."""
+
+    foreground: float
+    min_score: float
+    score: float
+
+    def distance(self, config: ModelConfig) -> float:
+        """Return how far the thresholds are from a configuration's."""
+        return abs(self.foreground - config.proposals.foreground) + abs(self.min_score - config.min_score)
+
+
+def choose(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell: Told) -> tuple[ModelConfig, Choice]:
+    """Return the configuration with the thresholds that score best on `samples`, and what they score.
+
+    Of equals, those nearest to the recipe's are taken, and where one mask is the answer, with no objects to score,
+    the recipe's stay.
+    """
+    if config.output != INSTANCES:
+        found = segmented(TorchModel(network, config), samples, tell)
+        return config, Choice(config.proposals.foreground, config.min_score, score(config, samples, found))
+    choices = [
+        choice for value in FOREGROUNDS for choice in tried(network, with_foreground(config, value), samples, tell)
+    ]
+    best = max(choices, key=lambda choice: (np.nan_to_num(choice.score, nan=-1.0), -choice.distance(config)))
+    return replace(with_foreground(config, best.foreground), min_score=best.min_score), best
+
+
+def tried(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell: Told) -> list[Choice]:
+    """Return what every least score gives with one foreground; each image is segmented once."""
+    foreground, model = config.proposals.foreground, TorchModel(network, config)
+    found: dict[float, dict[str, Labels]] = {least: {} for least in MIN_SCORES}
+    for sample in samples:
+        tell(f"choosing, foreground {foreground:g}, {sample.id}")
+        result = segment(image_of(sample), model, min_score=0.0)
+        for least, labels in found.items():
+            labels[sample.id] = at_least(result, least)
+    return [Choice(foreground, least, score(config, samples, labels)) for least, labels in found.items()]
+
+
+def at_least(result: Segmentation, min_score: float) -> Labels:
+    """Return the labels of the objects that have this score at least.
+
+    Objects are painted the best first, so those left out have changed nothing of the others.
+    """
+    lookup = np.zeros(int(result.labels.max(initial=0)) + 1, np.int32)
+    kept = result.masks.ids[result.masks.scores >= min_score]
+    lookup[kept] = kept
+    return np.asarray(lookup[result.labels])
+
+
+def with_foreground(config: ModelConfig, foreground: float) -> ModelConfig:
+    """Return a configuration with another threshold of the foreground."""
+    return replace(config, proposals=replace(config.proposals, foreground=foreground))

@@ -1,0 +1,88 @@
+"""What an adapter is trained on: a prepared folder, or any folder of images and label masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from promptless.data import prepared
+from promptless.data.preparation import few, prepare
+from promptless.data.sample import Sample
+from promptless.data.source import Source
+from promptless.data.sources import folder
+from promptless.data.splits import split_for_training
+from promptless.train import processes
+
+Progress = Callable[[float, str], None]
+
+
+def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
+    """Return the prepared folder of `data`: itself where it is one, else `into`, made of its images and label masks.
+
+    An image that was there when `into` was made before stays in the part that it was in. With `resume`, what was
+    made before is taken as it is.
+    """
+    if (data / prepared.INDEX).is_file():
+        return data
+    if resume and (into / prepared.INDEX).is_file():
+        return into
+    if processes.launched():
+        raise ValueError(
+            f"{data} is not prepared, and several processes must not prepare it at once; first: "
+            f"promptless data prepare folder {data} -o FOLDER, then --data FOLDER"
+        )
+    source = folder.read(data)
+    check(source, data)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    n = len(source.ids)
+    prepare(
+        source,
+        into,
+        overwrite=True,
+        divide=split_for_training,
+        progress=lambda done, name: progress(done / n, f"reading {name}"),
+    )
+    return into
+
+
+def check(source: Source, data: Path) -> None:
+    """Refuse a folder in which images or masks are missing, or that holds a single image."""
+    if source.unpaired:
+        raise ValueError(
+            f"{few(source.unpaired)} in {data}; complete them, or leave them out with: "
+            f"promptless data prepare folder {data} --skip-unpaired -o FOLDER, and --data FOLDER"
+        )
+    if len(source.ids) == 1:
+        raise ValueError(
+            f"{data} holds one image with masks; training needs 2 at least, one to learn from and one to choose by, "
+            "and 5 to measure on images that were not used: label more, or cut the image into parts"
+        )
+
+
+def read(data: Path, ids: dict[str, list[str]]) -> dict[str, list[Sample]]:
+    """Return the samples of train, dev and test, refusing what nothing can be learned from."""
+    parts = {part: list(prepared.read(data, ids.get(part, ()))) for part in ("train", "dev", "test")}
+    lacking = {"train": "to learn from", "dev": "to choose by"}
+    for part, purpose in lacking.items():
+        if not parts[part]:
+            raise ValueError(
+                f"no image of {data} is for {part}, {purpose}; move one there in {prepared.SPLIT}, or label more"
+            )
+        if not any(sample.labels.any() for sample in parts[part]):
+            names = ", ".join(sample.id for sample in parts[part][:3])
+            raise ValueError(
+                f"the masks of all {len(parts[part])} images for {part} are empty ({names}, ...), "
+                f"so there is nothing {purpose}; are these the right masks?"
+            )
+    return parts
+
+
+def facts(data: Path) -> prepared.Facts:
+    """Return what is known of a whole data set."""
+    path = data / prepared.SET
+    if not path.is_file():
+        return prepared.Facts(data.resolve().name, "unknown", "", {})
+    known = json.loads(path.read_text(encoding="utf-8"))
+    classes = {int(number): name for number, name in known.get("classes", {}).items()}
+    return prepared.Facts(known["name"], known.get("licence", "unknown"), known.get("source", ""), classes)

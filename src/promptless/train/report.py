@@ -1,0 +1,184 @@
+"""What a training came to: curves, the worst images, a table before and after."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from promptless.config import ModelConfig
+from promptless.data.prepared import Facts
+from promptless.data.sample import Sample
+from promptless.io import overlay
+from promptless.io.atomic import replacing
+from promptless.io.scores import figure_with_canvas, read_numbers
+from promptless.train.choosing import Choice
+from promptless.train.looks import SCORES
+from promptless.train.measuring import DECIDES, Labels, Line, evaluation, figures, image_of
+
+FOLDER, REPORT, CURVES, WORST = "report", "report.json", "curves.png", "worst"
+N_WORST = 6
+BASE = "nuclei"
+"""What an adapter is compared with: the model that ships, which is what there was before."""
+HEADER = ("images", "figure", BASE, "adapter", "difference, 95 % interval")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is told of a training; `tables` by part: dev, by which thresholds were chosen, and test, unused."""
+
+    config: ModelConfig
+    facts: Facts
+    ids: Mapping[str, Sequence[str]]
+    n_objects: int  # that were learned from
+    n_parameters: int  # that train
+    phases: tuple[str, ...]
+    choice: Choice
+    tables: Mapping[str, Sequence[Line]]
+
+    @property
+    def decides(self) -> str:
+        """The name of the figure that decides."""
+        return DECIDES[self.config.output].name
+
+    @property
+    def score(self) -> float:
+        """What the adapter scores on dev by the figure that decides."""
+        return next(line.after for line in self.tables["dev"] if line.measure == self.decides)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as `report.json` has it; a number that is not defined is null."""
+        content = {
+            "model": {"name": self.config.name, "version": self.config.version, "output": self.config.output},
+            "adapter": asdict(self.config.adapter) if self.config.adapter else None,
+            "data": {"name": self.facts.name, "licence": self.facts.licence, "source": self.facts.source},
+            "split": {part: list(names) for part, names in self.ids.items()},
+            "objects": self.n_objects,
+            "trainable_parameters": self.n_parameters,
+            "phases": list(self.phases),
+            "pixel_size_um": self.config.kind.pixel_size,
+            "chosen_on_dev": asdict(self.choice),
+            "decides": self.decides,
+            "before": BASE,
+            "figures": {part: [asdict(line) for line in lines] for part, lines in self.tables.items()},
+        }
+        defined: dict[str, Any] = without_nan(content)
+        return defined
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table as text, a tuple per row, without the header."""
+        return [
+            (
+                f"{part} ({line.n_images})",
+                line.measure,
+                shown(line.before),
+                shown(line.after),
+                f"{line.difference:+.3f} [{line.low:+.3f}, {line.high:+.3f}]" if not math.isnan(line.low) else "-",
+            )
+            for part, lines in self.tables.items()
+            for line in lines
+        ]
+
+
+def write(report: Report, run: Path, samples: Sequence[Sample], found: Mapping[str, Labels]) -> list[str]:
+    """Write curves, the worst of `samples` and the figures into `run`/report; return what could not be, and why.
+
+    `found` are the adapter's label images of the samples.
+    """
+    folder = run / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = drawn(run, folder / CURVES, report)
+    write_worst(report, folder / WORST, samples, found)
+    with replacing(folder / REPORT) as temporary:
+        temporary.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
+    return notes
+
+
+def drawn(run: Path, path: Path, report: Report) -> list[str]:
+    """Draw the curves; where matplotlib is missing, return the line that says how to get it."""
+    try:
+        draw_curves(run, report.phases, path, report.decides)
+    except ImportError as error:
+        return [f"{CURVES} was not drawn: {error}"]
+    return []
+
+
+def draw_curves(run: Path, phases: Sequence[str], path: Path, decides: str) -> None:
+    """Draw the losses of every phase over its steps, and what dev scored on the way, as a PNG."""
+    logs = {name: columns(run / name / "log.csv") for name in phases}
+    looks = {name: read_numbers(run / name / SCORES) for name in logs}
+    figure = figure_with_canvas()
+    figure.set_size_inches(5 * (len(logs) + 1), 4)
+    before, steps, scores = 0, list[int](), list[float]()
+    for place, (name, log) in enumerate(logs.items(), start=1):
+        axes = figure.add_subplot(1, len(logs) + 1, place, title=name, xlabel="step", ylabel="loss", yscale="log")
+        for title in [title for title in log if title not in ("step", "rate")]:
+            axes.plot(log["step"], smoothed(log[title]), label=title)
+        axes.grid(alpha=0.3)
+        axes.legend()
+        steps += [before + step for step in looks[name]]
+        scores += looks[name].values()
+        before += int(log["step"][-1])
+    axes = figure.add_subplot(1, len(logs) + 1, len(logs) + 1, title="dev", xlabel="step of all", ylabel=decides)
+    axes.plot(steps, scores, marker="o")
+    axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def columns(log: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a log."""
+    with log.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each value and those just before it."""
+    width = max(1, len(values) // 50)
+    sums = np.cumsum(values)
+    sums[width:] -= sums[:-width].copy()
+    return np.asarray(sums / np.minimum(np.arange(1, len(values) + 1), width))
+
+
+def write_worst(report: Report, folder: Path, samples: Sequence[Sample], found: Mapping[str, Labels]) -> None:
+    """Write pictures of the samples on which the adapter does worst, the worst first."""
+    folder.mkdir(exist_ok=True)
+    part_of = {name: part for part, names in report.ids.items() for name in names}
+    scores = by_image(report.config, samples, found)
+    ordered = sorted(samples, key=lambda sample: (scores[sample.id], sample.id))[:N_WORST]
+    for place, sample in enumerate(ordered, start=1):
+        title = (
+            f"{sample.id} ({part_of[sample.id]}), {report.decides} {shown(scores[sample.id])}: "
+            "true green, found magenta, both yellow"
+        )
+        picture = overlay.comparison(image_of(sample), sample.labels, found[sample.id], title)
+        PillowImage.fromarray(picture).save(folder / f"{place}_{sample.id}.png")
+
+
+def by_image(config: ModelConfig, samples: Sequence[Sample], found: Mapping[str, Labels]) -> dict[str, float]:
+    """Return the figure that decides, of each image; one where it is not defined counts as perfect."""
+    decides = DECIDES[config.output]
+    each = {s.id: figures(evaluation([s], found, (decides,)), (decides,))[decides.name] for s in samples}
+    return {name: 1.0 if math.isnan(value) else value for name, value in each.items()}
+
+
+def shown(value: float) -> str:
+    """Return a figure as a table shows it."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def without_nan(value: Any) -> Any:
+    """Return JSON with null for what is no number."""
+    if isinstance(value, dict):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

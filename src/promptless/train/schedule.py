@@ -1,0 +1,63 @@
+"""How long and how fast a task is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+MEMORY = ("fast", "lean")
+HARMLESS = ("accumulate", "memory", "checkpoint_every")
+"""What may change in the middle of a run: it decides the cost of a step, not what the step is meant to do."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast. AdamW; linear warm-up, then (1 - step / steps) ** power."""
+
+    steps: int
+    batch: int  # patches per step, over all micro-batches and processes
+    rate: float = 1e-3
+    warmup: int = 200
+    power: float = 0.9
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    average: float = 0.998  # decay of the running mean of the weights, which is what is kept
+    precision: str = "float32"  # or "bfloat16", "float16": autocast of the forward pass
+    accumulate: int = 1  # micro-batches that a batch is cut into, one after the other on each device
+    memory: str = "fast"  # "lean" computes what SAM's transformer layers hold again instead of keeping it
+    checkpoint_every: int = 200  # steps
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))  # a recipe has a list
+        for name, known in (("precision", PRECISIONS), ("memory", MEMORY)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
+        for name in ("steps", "batch", "accumulate", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {list(self.betas)}; there must be two, each from 0 to below 1")
+        self.micro_batch(processes=1)
+
+    def micro_batch(self, processes: int) -> int:
+        """Return how many patches each of `processes` sees at a time."""
+        size, rest = divmod(self.batch, self.accumulate * processes)
+        if rest:
+            among = f" x {processes} processes" if processes > 1 else ""
+            raise ValueError(
+                f"a batch of {self.batch} cannot be cut into {self.accumulate} micro-batches (`accumulate`){among}; "
+                f"the nearest batch that can is {(size + 1) * self.accumulate * processes}"
+            )
+        return size
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of `step` (0 is the first)."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        return float(self.rate * (1 - step / self.steps) ** self.power)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what must stay the same when a run goes on."""
+        return {name: value for name, value in asdict(self).items() if name not in HARMLESS}

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from made_up import NullModel, discs, picture
+from promptless import evaluation
+from promptless.data.sample import Sample
+from promptless.train import ablation, arms_table
+from promptless.train.ablation import Arm, Cost, Row, read, same_generator, varied
+
+PLAN = """
+source = "folder"
+split = "split.json"
+seed = 3
+[adapter]
+backbone = "nuclei"
+rank = 4
+[generator]
+steps = 2
+[joint]
+steps = 2
+[model]
+name = "a"
+[ablate]
+reference = "ours"
+[[ablate.arm]]
+name = "ours"
+[[ablate.arm]]
+name = "semantic"
+without = ["joint"]
+[ablate.arm.set]
+"adapter.rank" = 8
+"model.output" = "semantic"
+sac = { steps = 1 }
+[[ablate.arm]]
+name = "full"
+after = "ours"
+set = { "adapter.rank" = 0 }
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN)
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["a"], "dev": ["b"], "test": ["c"]}))
+    return path
+
+
+def arm(plan, name):
+    return next(a for a in plan.arms if a.name == name)
+
+
+def test_an_arm_is_the_recipe_with_its_values_in_it(recipe):
+    plan = read(recipe)
+    assert "ablate" not in plan.recipe
+    assert varied(plan.recipe, arm(plan, "ours")) == plan.recipe
+    changed = varied(plan.recipe, arm(plan, "semantic"))
+    assert "joint" not in changed
+    assert changed["adapter"] == {"backbone": "nuclei", "rank": 8}
+    assert changed["model"] == {"name": "a", "output": "semantic"}
+    assert changed["sac"] == {"steps": 1}
+    assert plan.recipe["adapter"]["rank"] == 4  # the recipe itself stays
+
+
+def test_a_generator_is_shared_only_where_it_is_trained_alike(recipe):
+    plan = read(recipe)
+    ours, semantic, full = (varied(plan.recipe, arm(plan, name)) for name in ("ours", "semantic", "full"))
+    assert same_generator(ours, full)
+    assert not same_generator(ours, semantic)  # it has another number of maps
+    assert not same_generator(ours, {**full, "seed": 4})
+    assert not same_generator(ours, {**full, "generator": {"steps": 3}})
+
+
+def test_the_trained_generator_is_taken_over(recipe, tmp_path):
+    plan, folder = read(recipe), tmp_path / "out"
+    trained = folder / "ours" / "model" / "run" / "generator"
+    trained.mkdir(parents=True)
+    (trained / "checkpoint.pt").write_text("weights")
+    for name in ("full", "semantic"):
+        ablation.begin(plan, arm(plan, name), folder)
+        assert (folder / name / "recipe.toml").is_file()
+    assert (folder / "full" / "model" / "run" / "generator" / "checkpoint.pt").read_text() == "weights"
+    assert not (folder / "semantic" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ablate", "compare", r"no \[ablate\] with arms"),
+        ('reference = "ours"', 'reference = "theirs"', "theirs is none"),
+        ('after = "ours"', 'after = "nobody"', "nobody is none"),
+        ('name = "full"', 'name = "ours"', "a name of its own"),
+        ('after = "ours"', 'masks = "soft"', 'must be "decoded" or "generator"'),
+        ('after = "ours"', "afterwards = 1", "does not know"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(recipe, old, new, message):
+    recipe.write_text(PLAN.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        read(recipe)
+
+
+def test_some_arms_only_and_always_the_reference(recipe):
+    plan = read(recipe)
+    assert [a.name for a in plan.of(("full",)).arms] == ["ours", "full"]
+    with pytest.raises(ValueError, match="there is no arm nobody"):
+        plan.of(("nobody",))
+
+
+def samples():
+    for i, radius in enumerate((6, 8, 7)):
+        labels = discs((64, 64), [(16, 16, radius), (44, 40, 9)])
+        yield Sample(f"s{i}", "unsorted", picture(labels)[None], labels)
+
+
+def test_predictions_are_kept_and_read_again(tmp_path):
+    every = list(samples())
+    found, seconds = ablation.predictions(Arm("null"), NullModel(), every, tmp_path)
+    again, same = ablation.predictions(Arm("null"), None, every, tmp_path)  # no model is needed any more
+    assert seconds == same > 0
+    for sample in every:
+        assert np.array_equal(found[sample.id], again[sample.id])
+        assert np.array_equal(found[sample.id] > 0, sample.labels > 0)
+
+
+def test_the_generators_own_masks_are_judged_where_an_arm_says_so(tmp_path):
+    blind = NullModel(iou=0.0)  # whose decoder trusts none of its masks
+    every = list(samples())
+    decoded, _ = ablation.predictions(Arm("a"), blind, every, tmp_path / "a")
+    own, _ = ablation.predictions(Arm("b", masks="generator"), blind, every, tmp_path / "b")
+    assert not any(labels.any() for labels in decoded.values())
+    assert all((own[s.id] > 0).sum() == (s.labels > 0).sum() for s in every)
+
+
+def rows():
+    truth = {s.id: s.labels for s in samples()}
+    worse = {name: np.where(labels == 1, 0, labels) for name, labels in truth.items()}
+    for name, predicted in (("ours", truth), ("worse", worse)):
+        scores = evaluation.evaluate(truth, predicted, ablation.RULES)
+        yield Row(Arm(name, about=f"what {name} is"), Cost(90.0, 2**30, 1_500_000), 0.25, scores)
+
+
+def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
+    text = arms_table.markdown(list(rows()), "ours")
+    ours, worse = (next(line for line in text.splitlines() if line.startswith(f"| {n} ")) for n in ("ours", "worse"))
+    assert "| 1.50 | 1.5 | 1.0 | 0.25 | 1.000 |" in ours
+    assert "<br>" not in ours
+    assert "0.500<br>-0.500 [-0.500, -0.500]" in worse  # AP: one of two objects in each image
+    assert "what worse is" in text
+    written = arms_table.write(list(rows()), "ours", tmp_path, "dev")
+    assert [path.name for path in written][:2] == ["dev.csv", "dev.md"]
+    with (tmp_path / "dev.csv").open() as file:
+        table = {(r["arm"], r["rule"], r["figure"]): r for r in csv.DictReader(file)}
+    assert float(table["worse", "stardist", "AP@0.50 pooled"]["less_reference"]) == pytest.approx(-0.5)
+    assert float(table["ours", "stardist", "AP@0.50 pooled"]["less_reference"]) == 0

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from promptless.config import from_dict
+from promptless.train.schedule import Schedule
+
+SCHEDULE = Schedule(steps=12, batch=4, rate=0.05, warmup=3)
+
+
+def test_the_rate_warms_up_and_then_falls_to_nothing():
+    rates = [SCHEDULE.rate_at(step) for step in range(SCHEDULE.steps)]
+    assert rates[:3] == pytest.approx([0.05 / 3, 0.1 / 3, 0.05])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "float8"}, "'float8'; it must be one of float32, bfloat16, float16"),
+        ({"memory": "small"}, "'small'; it must be one of fast, lean"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"batch": 0}, "batch is 0"),
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"accumulate": 3}, "batch of 4 cannot be cut into 3 micro-batches .* the nearest batch that can is 6"),
+        ({"betas": (0.9, 1.0)}, "two, each from 0 to below 1"),
+        ({"betas": (0.9,)}, "two, each"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SCHEDULE, **arguments)
+
+
+def test_each_process_sees_the_same_part_at_a_time():
+    schedule = Schedule(steps=1, batch=24, accumulate=2)
+    assert [schedule.micro_batch(processes=n) for n in (1, 2, 3)] == [12, 6, 4]
+    with pytest.raises(ValueError, match=r"24 cannot be cut into 2 micro-batches .* x 5 processes; .* is 30"):
+        schedule.micro_batch(processes=5)
+
+
+def test_a_recipe_may_write_the_betas_as_a_list():
+    assert from_dict(Schedule, {"steps": 1, "batch": 1, "betas": [0.8, 0.9]}, "here").betas == (0.8, 0.9)
+
+
+def test_what_only_costs_does_not_decide():
+    cheap = replace(SCHEDULE, accumulate=2, memory="lean", checkpoint_every=1)
+    assert cheap.deciding() == SCHEDULE.deciding()
+    assert replace(SCHEDULE, precision="bfloat16").deciding() != SCHEDULE.deciding()
