@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from promptless.model import Model
     from promptless.networks.adapted import Adapted
 
-CARD, REPORT = "README.md", "report.json"
+CARD, REPORT = "README.md", "run/report/report.json"
 """What says how good an adapter is, where they are there: a card with a section "Figures", and figures as JSON."""
 LORA, GENERATOR, TRAINED = "adapter_model.safetensors", "generator.safetensors", "trained.safetensors"
 """The files of an adapter; `promptless.networks.adapted` writes them."""

@@ -128,20 +128,31 @@ def resolve(
     progress: Progress = lambda share: None,
     tell: Callable[[str], None] = log.warning,
 ) -> Backbone:
-    """Load the backbone that a user means: a name that ships or is here, a file of weights, or OWNER/NAME on the hub.
+    """Load the backbone that a user means; see `named`."""
+    return load(named(text, timeout=timeout, progress=progress, tell=tell))
+
+
+def named(
+    text: str,
+    *,
+    timeout: float = TIMEOUT,
+    progress: Progress = lambda share: None,
+    tell: Callable[[str], None] = log.warning,
+) -> str:
+    """Return the name of the backbone that is meant by a name, a file of weights, or OWNER/NAME on the hub.
 
     A file is imported, once, and what is on the hub is pulled, once; `tell` is given the name that it is kept under.
     What is published, and is not here, is not pulled unasked: the error has the command.
     """
     if text in registry.names() or text in names():
-        return load(text)
+        return text
     if Path(text).suffix in FILES:
-        return load(imported(Path(text), tell))
+        return imported(Path(text), tell)
     if on_hub(text) is not None and not Path(text).exists():
         if kept_as(text) not in names():
             pull(text, timeout=timeout, progress=progress)
             tell(f"{text} is kept as {kept_as(text)} in {home()}")
-        return load(kept_as(text))
+        return kept_as(text)
     if Path(text).is_dir():
         raise ValueError(f"{text} is a folder; a backbone is a name, a file of weights, or OWNER/NAME on the hub")
     raise absent(text)

@@ -33,11 +33,6 @@ class Adapted(nn.Module):
         if config.adapter is None:
             raise ValueError(f"{config.name} is no adapter")
         self.config = config.adapter
-        if config.window.stride != backbone.stride:
-            raise ValueError(
-                f"window.stride is {config.window.stride}, but a cell of {backbone.name}'s embedding has "
-                f"{backbone.stride} pixels per side"
-            )
         check(backbone, generator, config, self.config)
         self.generator = generator
         self.encoder = lora.adapt(backbone, self.config.rank) if self.config.rank else lora.sharing(backbone)
@@ -77,6 +72,11 @@ def check(backbone: Backbone, generator: UNet, model: ModelConfig, config: Adapt
         raise ValueError(
             f"the adapter is for {config.backbone} (sha256 {config.sha256}), "
             f"not for {backbone.name} (sha256 {backbone.digest}); load the backbone that it was trained on"
+        )
+    if model.window.stride != backbone.stride:
+        raise ValueError(
+            f"window.stride is {model.window.stride}, but a cell of {backbone.name}'s embedding has "
+            f"{backbone.stride} pixels per side"
         )
     if backbone.image_size is not None and (model.input_size or 0) > backbone.image_size:
         raise ValueError(

@@ -167,8 +167,9 @@ def begin(folder: Path, recipe: Recipe, resume: bool) -> Path:
 def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbone]:
     """Return a recipe with what its backbone and its data say, and the backbone."""
     assert recipe.adapter is not None
-    backbone = library.load(recipe.adapter.backbone)
-    config = replace(recipe.adapter, sha256=backbone.digest)
+    name = library.named(recipe.adapter.backbone)
+    backbone = library.load(name)
+    config = replace(recipe.adapter, backbone=name, sha256=backbone.digest)
     model = replace(
         recipe.model,
         adapter=config,
