@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from promptless.config import ModelConfig, ProposalConfig, WindowConfig
+from promptless.config import ModelConfig, PointsConfig, ProposalConfig, WindowConfig
 from promptless.image import Image
 from promptless.labels import as_masks
 from promptless.masks import Mask, Masks
@@ -26,6 +26,9 @@ NULL = ModelConfig(
     window=WindowConfig(stride=4, cells=8, chunk=4),
     proposals=ProposalConfig(),
 )
+
+
+NULL_SEMANTIC = replace(NULL, output="semantic", points=PointsConfig(positives=4, negatives=4))
 
 
 class NullModel:
@@ -129,3 +132,30 @@ def of_labels(labels: np.ndarray) -> Segmentation:
     """Return the segmentation that a label image is, without an image, prompts and scores."""
     image = Image(np.zeros((0, *labels.shape), np.uint8))
     return Segmentation(image, labels, as_masks(labels), Prompts(labels.shape))
+
+
+class NullSemanticModel(NullModel):
+    """A semantic model without weights: the mask is what is brighter than the middle, each pixel by itself.
+
+    With a `reach`, points count so many pixels around: a positive adds a square to the mask, a negative takes one.
+    """
+
+    def __init__(self, config: ModelConfig = NULL_SEMANTIC, reach: int = 0, sure: float = 10) -> None:
+        super().__init__(config)
+        self.reach, self.sure, self.asked = reach, sure, []
+
+    def encode(self, image):
+        logits = np.where(image.mean(axis=0) > 0.5, self.sure, -self.sure).astype(np.float32)
+        height, width = (n // 4 for n in logits.shape)
+        cells = logits.reshape(height, 4, width, 4).transpose(1, 3, 0, 2).reshape(16, height, width)
+        return ImageEmbedding(cells, logits[None])
+
+    def whole(self, features, point_coords, point_labels):
+        self.asked.append((point_coords, point_labels))
+        _, height, width = features.shape
+        logits = features.reshape(4, 4, height, width).transpose(2, 0, 3, 1).reshape(4 * height, 4 * width).copy()
+        for (y, x), label in zip(np.round(point_coords).astype(int), point_labels, strict=True):
+            if self.reach and label >= 0:
+                around = [slice(max(0, at - self.reach), at + self.reach + 1) for at in (y, x)]
+                logits[tuple(around)] = 10 if label else -10
+        return logits

@@ -75,3 +75,20 @@ def test_millimetres_need_a_spacing(rng):
 def test_lengths_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Comparison(np.zeros((2, 2), int), np.zeros((2, 2), int), **options)
+
+
+def test_pixel_scores_differ_by_their_averaging():
+    """SAC reports F1, Dice and IoU: pixels of all images pooled, means over images, and F1 of objects."""
+    truth, predicted = np.zeros((2, 10, 10), int), np.zeros((2, 10, 10), int)
+    truth[0, :4, :4], predicted[0, :4, :4] = 1, 1  # all 16 pixels
+    truth[1, :2, :4], predicted[1, :2, 2:8] = 1, 1  # 4 of 8 pixels, and 8 that are wrong
+    counts = {
+        name: [RULES[name].count(Comparison(*pair)) for pair in zip(truth, predicted, strict=True)]
+        for name in ("pixel", "stardist")
+    }
+    figures = {f.name: f.of_set(counts[name]) for name in counts for f in RULES[name].figures}
+    assert figures["Dice (F1) by image"] == pytest.approx((1 + 8 / 20) / 2)
+    assert figures["Dice (F1) pooled"] == pytest.approx(2 * 20 / (24 + 28))
+    assert figures["IoU by image"] == pytest.approx((1 + 4 / 16) / 2)
+    assert figures["IoU pooled"] == pytest.approx(20 / 32)
+    assert figures["F1@0.50 pooled"] == pytest.approx(1 / 2)

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
-from made_up import discs, picture
+from made_up import NullSemanticModel, discs, picture
 from promptless.batch import Job, segment_all
 from promptless.revise import Revision, revise
 
@@ -151,3 +151,41 @@ def test_prompts_of_another_image_of_the_same_shape_are_refused(change, out, job
     content = json.loads(prompts.read_text())
     prompts.write_text(json.dumps({**content, "image": ""}))
     assert change(Revision(prompts), folder=tmp_path / "new").state == "done"
+
+
+def semantic(job, folder, revision, **more):
+    return revise(job, NullSemanticModel(reach=2), folder, revision, progress=lambda *_: None, **OPTIONS, **more)
+
+
+def test_points_join_those_of_a_semantic_model_and_earlier_ones_stay(job, tmp_path):
+    out = tmp_path / "semantic"
+    list(segment_all([job], NullSemanticModel(reach=2), out, **OPTIONS))
+    before = labels_in(out)
+    first = semantic(job, out, Revision(positive=[(60.0, 60.0)]))
+    second = semantic(job, out, Revision(negative=[(16.0, 16.0)]))
+    assert (first.message, second.message) == ("1 point of yours", "2 points of yours")
+    after = labels_in(out)
+    assert not before[60, 60]
+    assert after[60, 60]
+    assert before[16, 16]
+    assert not after[16, 16]
+    prompt = json.loads((out / "a_prompts.json").read_text())["prompts"][0]
+    assert (prompt["points"][-2:], prompt["point_labels"][-2:]) == ([[60.0, 60.0], [16.0, 16.0]], [1, 0])
+    outcome = next(iter(segment_all([job], NullSemanticModel(reach=2), out, **OPTIONS)))
+    assert outcome.state == "skipped"
+
+
+def test_points_may_come_with_the_first_semantic_result(job, tmp_path):
+    semantic(job, tmp_path / "new", Revision(positive=[(60.0, 60.0)]))
+    assert labels_in(tmp_path / "new")[60, 60]
+
+
+def test_overwriting_forgets_earlier_points(job, tmp_path):
+    semantic(job, tmp_path / "new", Revision(positive=[(60.0, 60.0)]))
+    semantic(job, tmp_path / "new", Revision(negative=[(16.0, 16.0)]), overwrite=True)
+    assert not labels_in(tmp_path / "new")[60, 60]
+
+
+def test_a_prompts_file_for_a_semantic_model_is_refused_with_what_can_be_done(job, out):
+    with pytest.raises(ValueError, match=r"null gives one mask.*--point Y,X and --negative Y,X"):
+        semantic(job, out.with_name("new"), Revision(out / "a_prompts.json"))

@@ -13,7 +13,8 @@ from promptless.cli import app
 from promptless.loading import load
 from promptless.pipeline import segment
 from promptless.train import devices
-from promptless.train.recipes import data_folder, identity, read, train
+from promptless.train.recipes import Phase, data_folder, identity, read, train
+from promptless.train.sac import MaskLoss
 from promptless.train.state import differences
 
 NUCLEI = Path(__file__).parent.parent / "recipes" / "nuclei.toml"
@@ -268,3 +269,10 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(tmp_path)
     answer = CliRunner().invoke(app, ["train", "no.toml", "-o", str(tmp_path / "run"), "--device", "cuda:99"])
     assert answer.exit_code == 1
     assert answer.stderr.startswith("promptless: device is 'cuda:99', but torch")
+
+
+def test_a_phase_names_its_loss():
+    values = {"steps": 2, "batch": 1, "loss": {"kind": "focal_dice", "weights": [10.0, 1.0], "gamma": 1.5}}
+    assert Phase.from_dict(values, "recipe").loss == MaskLoss("focal_dice", (10.0, 1.0), gamma=1.5)
+    with pytest.raises(ValueError, match="recipe, loss says gama"):
+        Phase.from_dict({"steps": 2, "batch": 1, "loss": {"gama": 1}}, "recipe")

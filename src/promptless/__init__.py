@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from promptless.loading import load as load
     from promptless.pipeline import prompt as prompt
     from promptless.pipeline import segment as segment
+    from promptless.prompts import Points as Points
     from promptless.prompts import Prompts as Prompts
     from promptless.result import Segmentation as Segmentation
 
@@ -22,6 +23,7 @@ __all__ = [
     "Embeddings",
     "Evaluation",
     "Image",
+    "Points",
     "Prompts",
     "Segmentation",
     "edit",
@@ -35,6 +37,7 @@ _HOMES = {
     "Embeddings": "embeddings",
     "Evaluation": "evaluation",
     "Image": "image",
+    "Points": "prompts",
     "Prompts": "prompts",
     "Segmentation": "result",
     "edit": "editing",

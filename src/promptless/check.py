@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from promptless.config import SEMANTIC
 from promptless.image import Origin, Shape
 from promptless.io.readers import memory
 from promptless.model import Model
 from promptless.pipeline import opened, segment_tile
+from promptless.prompts import Points
 from promptless.record import Steps
+from promptless.semantic import answer_tile, asked_whole, cut
 from promptless.tiles import Tile
 from promptless.view import View, tiling
 
 SAMPLE = 512
-"""Pixels per side, in the middle, whose segmentation is timed and whose objects are measured."""
+"""Pixels per side, in the middle, whose segmentation is timed and whose objects are measured; else a tile is."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,10 @@ def check(
     tile, halo = tiling(model.config, tile, halo)
     image = opened(path, page, channel, mpp)
     view = View.of(image, model)
-    cuts = view.tiles(tile, halo)
-    seconds, diameter = sample(view, model)
+    semantic = model.config.output == SEMANTIC
+    cuts = cut(view, model.config, tile, halo) if semantic else view.tiles(tile, halo)
+    part = cuts[len(cuts) // 2] if semantic else middle(view, model)
+    seconds, diameter = sample(view, part, model)
     seen = sum(prod(cut.shape) for cut in cuts)
     return Report(
         str(path),
@@ -79,15 +84,18 @@ def check(
         len(cuts),
         tile,
         halo,
-        seconds * seen / prod(middle(view, model).shape),
+        seconds * seen / prod(part.shape),
         memory.needed(0, len(image.data), image.shape, image.data.dtype),
     )
 
 
-def sample(view: View, model: Model) -> tuple[float, float | None]:
-    """Return the seconds that the middle of an image takes, and the median diameter of its objects, None without."""
+def sample(view: View, part: Tile, model: Model) -> tuple[float, float | None]:
+    """Return the seconds that a part of an image takes, and the median diameter of its objects, None without."""
     began = time.perf_counter()
-    masks, _ = segment_tile(view, middle(view, model), model, model.config.min_score, None, Steps())
+    if model.config.output == SEMANTIC:  # what touches is one part of its mask, so diameters say little
+        answer_tile(view, part, asked_whole(model), Points.of(ndim=len(part.shape)), Steps())
+        return time.perf_counter() - began, None
+    masks, _ = segment_tile(view, part, model, model.config.min_score, None, Steps())
     areas = [mask.area for mask in masks]
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if areas else None
     return time.perf_counter() - began, diameter

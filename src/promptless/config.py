@@ -65,6 +65,42 @@ class ProposalConfig:
 
 
 @dataclass(frozen=True)
+class PointsConfig:
+    """How a foreground becomes the points of one prompt set: SAC's "prompt discrimination" (arXiv 2401.13220).
+
+    [U] is what sources available to us do not state, [I] what is inferred from related work.
+    """
+
+    rule: str = "centroid"  # "centroid" or "probability", the paper's two; which one won: [U]; "none": no prompts
+    positives: int = 32  # at most, labelled 1; the paper says "a large number" of prompts, how many: [U]
+    negatives: int = 32  # at most, labelled 0; the ratio to the positives: [U]; 0 for none
+    threshold: float = 0.5  # probability above which a pixel is foreground: [U], one half [I]
+    seed: int = 0  # of what is drawn when segmenting: [U]; one seed, the same points every time
+
+    def __post_init__(self) -> None:
+        if self.rule not in POINT_RULES:
+            raise ValueError(f"the rule for points is {self.rule!r}; it must be one of {', '.join(POINT_RULES)}")
+        if min(self.positives, self.negatives) < 0:
+            raise ValueError(
+                f"positives ({self.positives}) and negatives ({self.negatives}) are counts; they must be at least 0"
+            )
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"the threshold of points is {self.threshold}; probabilities lie between 0 and 1")
+
+    @property
+    def tokens(self) -> int:
+        """Points per prompt set, padding included, of which there is always one, as in SAM where there is no box.
+
+        Padding is attended to, so a model is asked with as many tokens as it was trained with.
+        """
+        return self.positives + self.negatives + 1
+
+
+POINT_RULES = ("centroid", "probability", "none")
+"""How points are chosen (see `promptless.discriminate`)."""
+
+
+@dataclass(frozen=True)
 class AdapterConfig:
     """What an adapter adds to a frozen backbone (SAC, arXiv 2401.13220: LoRA, prompt generator, mask decoder)."""
 
@@ -102,6 +138,7 @@ class ModelConfig:
     align: int = 128  # pixels: tiles begin on multiples of this, so that attention windows do not depend on them
     window: WindowConfig = field(default_factory=WindowConfig)
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    points: PointsConfig = field(default_factory=PointsConfig)
     min_score: float = 0.5
     output: str = INSTANCES  # or SEMANTIC
     input_size: int | None = None  # pixels per side: the most that the image encoder takes; None: any
@@ -141,7 +178,7 @@ class ModelConfig:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-NESTED = {"kind": Kind, "window": WindowConfig, "proposals": ProposalConfig}
+NESTED = {"kind": Kind, "window": WindowConfig, "proposals": ProposalConfig, "points": PointsConfig}
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], where: Path | str) -> T:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from promptless import labels as label_images
 from promptless.classify import class_maps, classified
+from promptless.config import SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.image import Shape
 from promptless.loading import load
@@ -23,6 +24,7 @@ from promptless.pipeline import DEFAULTS, Progress, begun
 from promptless.prompts import BACKGROUND, OBJECT, USER, Prompt, Prompts, digest
 from promptless.record import Steps
 from promptless.result import Segmentation
+from promptless.semantic import NO_EDITING
 from promptless.stitch import cut
 from promptless.tiles import Tile
 from promptless.view import View, encode
@@ -56,6 +58,8 @@ def edit(
     object stays, and a warning says so. `embeddings` saves looking at the image again.
     """
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
+    if model.config.output == SEMANTIC:
+        raise ValueError(f"{model.config.name} {NO_EDITING}")
     changes = Changes.between(previous, prompts)
     view = View.recorded(previous, model)
     decoded = answers(view, previous, changes.asked, model, embeddings, steps, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,3 +45,15 @@ class Model(Protocol):
         has_mask: NDArray[np.bool_],
     ) -> Decoded:
         """Answer prompts on windows of an embedding; shapes as in `promptless.networks.sam.PromptDecoder`."""
+
+
+@runtime_checkable
+class SemanticModel(Model, Protocol):
+    """A model that can also answer with one mask of everything it has seen (SAM and SAC, as published)."""
+
+    def whole(self, features: Array, point_coords: Array, point_labels: NDArray[np.int64]) -> Array:
+        """Return the logits (*grid, four per cell and axis) of the one mask that one set of points yields.
+
+        `features` (channel, *grid) is an embedding, `point_coords` (tokens, ndim) are in pixels of the image that
+        it is of, `point_labels` (tokens,) 1, 0, or -1 for padding.
+        """

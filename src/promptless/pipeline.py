@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptless import labels as label_images
-from promptless import stitch
+from promptless import semantic, stitch
 from promptless.classify import class_maps, classified
+from promptless.config import SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.errors import UnreadableImageError, VolumeError
 from promptless.image import Image, Shape
@@ -20,7 +21,7 @@ from promptless.io.hashes import sha256
 from promptless.loading import load
 from promptless.masks import Masks
 from promptless.model import ImageEmbedding, Model
-from promptless.prompts import Prompt, Prompts
+from promptless.prompts import Points, Prompt, Prompts
 from promptless.propose import coarse_labels, propose
 from promptless.record import Steps, manifest
 from promptless.registry import fitting
@@ -35,7 +36,7 @@ DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile
 Progress = Callable[[int, int], None]
 
 
-def segment(
+def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     source: str | Path | NDArray[np.generic] | Image,
     model: str | Path | Model = "nuclei",
     *,
@@ -45,6 +46,7 @@ def segment(
     min_score: float | None = None,
     tile: int | None = None,
     halo: int | None = None,
+    points: Points | None = None,
     embeddings: Embeddings | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Segmentation:
@@ -59,12 +61,19 @@ def segment(
     out (by default the model's own threshold).
     `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory; without
     them they are 1024 and 128, or what a model takes at most.
+    `points` (pixels of the image) are an expert's, and join those that a semantic model asks itself; elsewhere
+    they are given to `edit`.
     `embeddings` keeps what the encoder saw, for edits. `progress(done, total)` is told of every tile.
     """
     arguments = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
     empty, view = begun(source, model, arguments, steps)
-    cuts = view.tiles(empty.manifest["arguments"]["tile"], empty.manifest["arguments"]["halo"])
+    if model.config.output == SEMANTIC:
+        refuse(embeddings, f"{model.config.name} takes no edits, which kept embeddings are for; do not keep them")
+        own = points or Points.of(ndim=len(view.image.shape))
+        return semantic.segmented(empty, view, model, own, steps, progress)
+    refuse(points, f"{model.config.name} decodes every object on its own; give points with --point, or to `edit`")
+    cuts = view.tiles(*sides(empty))
     found: list[Masks] = []
     asked: list[Prompt] = []
     for done, cut in enumerate(cuts):
@@ -99,14 +108,22 @@ def prompt(
     arguments = DEFAULTS | {"channel": channel, "page": page, "mpp": mpp, "tile": tile, "halo": halo}
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
     empty, view = begun(source, model, arguments, steps)
+    if model.config.output == SEMANTIC:
+        return semantic.found(view, model, *sides(empty), progress)
     found: list[Prompt] = []
-    cuts = view.tiles(empty.manifest["arguments"]["tile"], empty.manifest["arguments"]["halo"])
+    cuts = view.tiles(*sides(empty))
     for done, cut in enumerate(cuts):
         proposed, _ = proposals(view, cut, model, None, steps)
         moved = [p.moved(cut.offset) for p in proposed.items]
         found += [p for p in moved if p.coarse is not None and cut.owns(p.coarse.reference)]
         progress(done + 1, len(cuts))
     return Prompts(view.image.shape, tuple(replace(p, id=number) for number, p in enumerate(found, start=1)))
+
+
+def refuse(given: object | None, message: str) -> None:
+    """Raise where an argument is given that does not go with the model."""
+    if given is not None:
+        raise ValueError(message)
 
 
 def begun(
@@ -126,6 +143,12 @@ def begun(
     if isinstance(source, str | Path):
         record["input"] = {"name": Path(source).name, "sha256": sha256(Path(source))}
     return Segmentation(image, np.zeros(image.shape, np.int32), Masks(), Prompts(image.shape), record), view
+
+
+def sides(empty: Segmentation) -> tuple[int, int]:
+    """Return tile and halo, as they are written down."""
+    arguments = empty.manifest["arguments"]
+    return arguments["tile"], arguments["halo"]
 
 
 def segment_tile(

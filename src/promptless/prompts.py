@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from promptless.masks import Mask, decode_rle, encode_rle
 
 OBJECT, BACKGROUND, PADDING = 1, 0, -1
 AUTO, USER = "auto", "user"
+Position = tuple[float, ...]
 STATES = ("kept", "added", "edited", "deleted")
 
 
@@ -97,6 +99,48 @@ class Prompt:
             self.source,
             self.state,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Points in array order, pixel (0, 0) having its centre at (0, 0): `coords` (n, ndim), `labels` (n,) 1 or 0."""
+
+    coords: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, positive: Iterable[Position] = (), negative: Iterable[Position] = (), ndim: int = 2) -> Points:
+        """Return points on what is meant, and points beside it; `ndim` is how many axes none of them have."""
+        on, beside = list(positive), list(negative)
+        lengths = {len(at) for at in (*on, *beside)} or {ndim}
+        if len(lengths) > 1:
+            raise ValueError(f"points have {sorted(lengths)} coordinates; give each as many as the image has axes")
+        coords = np.array([*on, *beside], np.float32).reshape(-1, *lengths)
+        return cls(coords, np.array([OBJECT] * len(on) + [BACKGROUND] * len(beside), np.int64))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __add__(self, more: Points) -> Points:
+        return Points(np.concatenate([self.coords, more.coords]), np.concatenate([self.labels, more.labels]))
+
+    def take(self, index: NDArray[np.bool_]) -> Points:
+        """Return the points that `index` selects."""
+        return Points(self.coords[index], self.labels[index])
+
+    def moved(self, offset: Shape) -> Points:
+        """Return the same points `offset` pixels further along each axis."""
+        return Points(self.coords + np.asarray(offset, np.float32), self.labels)
+
+    def zoomed(self, factor: float) -> Points:
+        """Return the same points where pixels are `factor` times as many along each axis."""
+        return Points((self.coords + np.float32(0.5)) * np.float32(factor) - np.float32(0.5), self.labels)
+
+    def padded(self, tokens: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return coordinates and labels of at least `tokens` points, the last of them padding, labelled -1."""
+        missing = max(1, tokens - len(self))
+        coords = np.pad(self.coords, ((0, missing), (0, 0)))
+        return coords, np.pad(self.labels, (0, missing), constant_values=PADDING)
 
 
 @dataclass(frozen=True, eq=False)

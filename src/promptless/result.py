@@ -64,8 +64,9 @@ class Segmentation:
     """An image's objects, with all that is needed to save, check or repeat them.
 
     `labels` (*spatial) has 0 for the background and 1, 2, ... for the objects, with gaps where objects were
-    deleted; object i of `masks` has the label `masks.ids[i]`, which is the id of prompt i of `prompts`. Where it
-    was read from a label image, there are no prompts, and `image` has no channels. `manifest` says how it was made.
+    deleted; object i of `masks` has the label `masks.ids[i]`, which is the id of prompt i of `prompts`. A semantic
+    model is asked once per tile; then prompts have ids above the labels. Where it was read from a label image, there
+    are no prompts, and `image` has no channels. `manifest` says how it was made.
     """
 
     image: Image

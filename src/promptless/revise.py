@@ -9,13 +9,16 @@ from typing import Any
 
 from promptless import editing
 from promptless.batch import Job, Outcome, keep_foreign, requested, spare
+from promptless.config import SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.io import outputs, saved
 from promptless.io.hashes import sha256
 from promptless.model import Model
 from promptless.pipeline import opened, segment
-from promptless.prompts import Prompts
+from promptless.prompts import Points, Prompts
 from promptless.result import Segmentation
+from promptless.semantic import NO_EDITING, given
+from promptless.view import View
 
 Progress = Callable[[int, int], None]
 Clicks = list[tuple[float, ...]]
@@ -71,12 +74,35 @@ def revise(
     spare([job], folder, kinds)
     if not overwrite:
         keep_foreign([path for path in outputs.foreign(place, job.name, kinds) if path.name != own_prompts(job)])
-    if previous is None:
-        previous = begun(job, model, revision, kept, progress, options)
-    result = editing.edit(previous, revision.of(previous), model, embeddings=kept, progress=progress)
+    if model.config.output == SEMANTIC:
+        result = asked_again(job, model, revision, previous, progress, options)
+    else:
+        previous = previous or begun(job, model, revision, kept, progress, options)
+        result = editing.edit(previous, revision.of(previous), model, embeddings=kept, progress=progress)
     record = {"requested": requested(model, options)} | result.manifest | {"overlay": style}
     paths = outputs.save(replace(result, manifest=record), place, job.name, kinds)
     return Outcome(job, "done", result.n_objects, result.image.origin, summary(result), paths)
+
+
+def asked_again(
+    job: Job,
+    model: Model,
+    revision: Revision,
+    previous: Segmentation | None,
+    progress: Progress,
+    options: dict[str, Any],
+) -> Segmentation:
+    """Return what a semantic model makes of an image with a user's points, earlier ones included, among its own."""
+    if revision.prompts is not None:
+        raise ValueError(f"{model.config.name} {NO_EDITING}")
+    points = Points.of(revision.positive or [], revision.negative or [])
+    if previous is None:
+        return segment(job.source, model, points=points, progress=progress, **options)
+    View.recorded(previous, model)  # raises where another model made the result
+    every = given(previous) + points
+    result = segment(job.source, model, points=every, progress=progress, **previous.manifest["arguments"])
+    kept = {name: previous.manifest[name] for name in ("requested",) if name in previous.manifest}
+    return replace(result, manifest=result.manifest | kept)  # so that a batch that is repeated knows it
 
 
 def own_prompts(job: Job) -> str:
@@ -103,6 +129,9 @@ def as_before(name: str, record: dict[str, Any], options: dict[str, Any]) -> Any
 
 def summary(result: Segmentation) -> str:
     """Return what the last edit did, in words."""
+    if "edits" not in result.manifest:
+        n = len(given(result))
+        return f"{n} point{'' if n == 1 else 's'} of yours"
     last = result.manifest["edits"][-1]
     done = {word: len(last[word]) for word in ("added", "edited", "deleted", "without_object")}
     told = ", ".join(f"{n} {word.replace('_', ' an ')}" for word, n in done.items() if n)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from promptless.config import ModelConfig, ProposalConfig
+from promptless.config import SEMANTIC, ModelConfig, ProposalConfig
 from promptless.image import Image
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
@@ -103,18 +103,20 @@ class View:
 def tiling(config: ModelConfig, tile: int | None, halo: int | None) -> tuple[int, int]:
     """Return tile and halo in model pixels: those asked for, else the model's own; raise where they do not fit it.
 
-    Without an `input_size` every size fits. Otherwise both are multiples of `align`, to which tiles are rounded up.
+    Without an `input_size` every size fits. Otherwise both count as rounded up to `align`, as tiles are, but for
+    semantic output, whose tiles begin anywhere.
     """
-    room = config.input_size
+    room, step = config.input_size, 1 if config.output == SEMANTIC else config.align
     if room is None:
         return TILE if tile is None else tile, HALO if halo is None else halo
-    around = round_up(room // 8, config.align) if halo is None else halo
-    inside = (room - 2 * round_up(around, config.align)) // config.align * config.align if tile is None else tile
-    seen = round_up(inside, config.align) + 2 * round_up(around, config.align)
+    most = max(0, (room - step) // 2 // step * step)  # leaves a tile of one step
+    around = min(round_up(room // 8, step), most) if halo is None else halo
+    inside = (room - 2 * round_up(around, step)) // step * step if tile is None else tile
+    seen = round_up(inside, step) + 2 * round_up(around, step)
     if inside < 1 or seen > room:
         own = "" if tile is None and halo is None else "; leave --tile and --halo out, or make them smaller"
         raise ValueError(
-            f"tiles of {inside} pixels with {around} around them, in steps of {config.align}, make {seen} per side, "
+            f"tiles of {inside} pixels with {around} around them, in steps of {step}, make {seen} per side, "
             f"but {config.name} takes at most {room}{own}"
         )
     return inside, around
@@ -123,7 +125,7 @@ def tiling(config: ModelConfig, tile: int | None, halo: int | None) -> tuple[int
 def glanced_at(view: View, model: Model) -> View:
     """Return the view, doubled where the objects in the middle of the image are too small to outline them well."""
     limit = model.config.kind.small_px
-    if not limit:
+    if not limit or model.config.output == SEMANTIC:  # which tells no objects apart, nor how large they are
         return view
     middle = tuple(slice(max(0, (n - GLANCE) // 2), min(n, (n + GLANCE) // 2)) for n in view.image.shape)
     embedding = encode(view, Tile(middle, middle), model)

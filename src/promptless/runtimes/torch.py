@@ -61,6 +61,14 @@ class TorchModel:
         logits, iou = self.network.decoder(*(self.tensor(array) for array in arrays))
         return Decoded(logits.cpu().numpy(), iou.cpu().numpy())
 
+    @torch.inference_mode()
+    def whole(self, features: Array, point_coords: Array, point_labels: NDArray[np.int64]) -> Array:
+        """Answer one set of points with one mask; see `promptless.model.SemanticModel`."""
+        arrays: tuple[NDArray[Any], ...] = (features, point_coords, point_labels)
+        logits = self.network.decoder.whole(*(self.tensor(array)[None] for array in arrays))
+        answer: Array = logits[0].cpu().numpy()
+        return answer
+
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """Return an array as a tensor on the model's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from promptless.config import AdapterConfig, ModelConfig, ProposalConfig, from_dict
+from promptless.config import SEMANTIC, AdapterConfig, ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
 from promptless.data.sample import Sample
 from promptless.data.sources import SOURCES
@@ -33,6 +33,7 @@ from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.learned import take
 from promptless.train.loop import Schedule, Task, fit
+from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
 
 Progress = Callable[[float, str], None]
 
@@ -50,12 +51,15 @@ class Phase:
     patch: int = 256
     per_image: int = 16  # prompts per patch, where the decoder is trained
     saddles: tuple[float, ...] | None = None  # readings that the decoder is asked in training; None: the model's own
+    loss: MaskLoss = field(default_factory=MaskLoss)  # of the semantic mask
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Phase:
         """Return the phase that a recipe's table describes."""
         own = {name: values[name] for name in ("patch", "per_image", "saddles") if name in values}
         rest = {name: value for name, value in values.items() if name not in own}
+        if "loss" in rest:
+            own["loss"] = from_dict(MaskLoss, rest.pop("loss"), f"{where}, loss")
         own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
         return cls(from_dict(Schedule, rest, where), **own)
 
@@ -213,7 +217,7 @@ def identity(recipe: Recipe, name: str) -> dict[str, Any]:
     if name == GENERATOR:
         return {**decides, "generator": recipe.generator}
     network = recipe.network if adapter is None else adapter
-    told = {"network": network, "window": model.window, "proposals": phase.proposals(model)}
+    told = {"network": network, "window": model.window, "proposals": phase.proposals(model), "points": model.points}
     return {**decides, **{what: asdict(value) for what, value in told.items() if value is not None}}
 
 
@@ -299,7 +303,8 @@ def tell(progress: Progress, before: int, total: int, name: str, step: int, step
 def generator_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
     """Return the first phase: the prompt generator alone."""
     network.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return GeneratorTask(network.generator)
+    task = ForegroundTask if recipe.model.output == SEMANTIC else GeneratorTask
+    return task(network.generator)
 
 
 def decoder_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
@@ -314,8 +319,20 @@ def joint_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> T
     return JointTask(network, model.window, phase.proposals(model), phase.per_image, recipe.seed)
 
 
+def sac_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
+    """Return SAC's phase: image encoder and mask decoder on the frozen generator's points."""
+    return SacTask(network, recipe.model.points, phase.loss, recipe.seed)
+
+
+def sac_joint_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:
+    """Return SAC's phase with the generator, which learns by its own loss."""
+    return SacJointTask(network, recipe.model.points, phase.loss, recipe.seed)
+
+
 TASKS: dict[str, Callable[[Promptable | Adapted, Recipe, Phase], Task]] = {
     GENERATOR: generator_task,
     "decoder": decoder_task,
     "joint": joint_task,
+    "sac": sac_task,
+    "sac_joint": sac_joint_task,
 }
