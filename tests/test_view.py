@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from made_up import NULL, NullModel, discs, picture, same_partition
 from promptless.check import check
-from promptless.config import WindowConfig
+from promptless.config import SEMANTIC, WindowConfig
 from promptless.image import Image
 from promptless.pipeline import prompt, segment
 from promptless.view import HALO, TILE, View, tiling
@@ -37,6 +37,8 @@ def test_a_published_backbone_has_tiles_that_fit():
     assert tiling(config, None, 64) == (768, 64)  # the halo is rounded up to 128
     assert tiling(config, 512, None) == (512, 128)
     assert tiling(config, 1024, 0) == (1024, 0)
+    assert tiling(replace(config, input_size=256), None, None) == (256, 0)  # no room for a halo of 128
+    assert tiling(replace(config, input_size=256, output=SEMANTIC), None, None) == (192, 32)
 
 
 @pytest.mark.parametrize(("tile", "halo"), [(1024, 128), (1024, None), (None, 600), (900, 1)])
