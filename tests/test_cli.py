@@ -106,6 +106,13 @@ def test_one_bad_file_gives_3_and_the_others_are_done(images, run, tmp_path):
     assert outputs(tmp_path / "out", "aa") == []
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_gives_1(images, run, device, tmp_path):
+    answer = run(images, "--device", device)
+    assert (answer.exit_code, 'use "auto" or "cpu"' in answer.stderr or "must be" in answer.stderr) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["missing.png", "empty.png", "text.png", "text.tif", "notes.txt"])
 def test_a_file_that_cannot_be_read_gives_1_and_one_clear_line(name, tmp_path, run):
     if name != "missing.png":

@@ -13,7 +13,7 @@ import torch
 from promptless import library
 from promptless.io.hashes import sha256
 from promptless.networks import backbones
-from promptless.networks.checkpoints import WEIGHTS
+from promptless.networks.checkpoints import WEIGHTS, read
 from promptless.published import PUBLISHED, Published
 from reference import SMALL, meta_state
 from server import serving
@@ -203,6 +203,102 @@ def hub(publish, server, monkeypatch):
         server.linked, server.tag = digest, '"of the place it is kept"' if redirected else f'"{digest}"'
 
     return tell
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+def test_a_name_that_ships_or_is_here_is_meant(home, checkpoint):
+    library.add(checkpoint, "mine", licence="CC0-1.0")
+    assert library.resolve("mine").digest == library.weights_hash("mine")
+    assert library.resolve("nuclei").digest == library.weights_hash("nuclei")
+
+
+def test_what_is_published_is_not_pulled_unasked(home, server):
+    with pytest.raises(FileNotFoundError, match="try: promptless models pull sam_vit_l"):
+        library.resolve("sam_vit_l")
+    with pytest.raises(FileNotFoundError, match=r"no backbone 'nuclej' in .*models list"):
+        library.resolve("nuclej")
+    assert not server.asked
+
+
+def test_a_file_is_imported_once_under_a_name_made_of_its_stem(home, checkpoint, tmp_path, told):
+    file = tmp_path / "my sam (2).pth"
+    file.write_bytes(checkpoint.read_bytes())
+    first = library.resolve(str(file), tell=told.append)
+    assert library.names() == ["my_sam_2_"]
+    assert told == [f"{file} is kept as my_sam_2_ in {home}"]
+    moved = file.rename(tmp_path / "moved.pth")
+    assert library.resolve(str(moved), tell=told.append).digest == first.digest
+    assert (library.names(), len(told)) == (["my_sam_2_"], 1)
+
+
+def test_another_file_of_a_name_that_is_taken_is_kept_beside_it(home, tmp_path, told):
+    names = []
+    for seed, stem in ((1, "sam"), (2, "sam"), (3, "sam_vit_l"), (4, "nuclei")):
+        (tmp_path / str(seed)).mkdir()
+        file = tmp_path / str(seed) / f"{stem}.pt"
+        torch.save(meta_state(SMALL, seed), file)
+        library.resolve(str(file), tell=told.append)
+        names.append(stem if seed == 1 else f"{stem}-{sha256(file)[:8]}")
+    assert library.names() == sorted(names)
+
+
+def test_the_very_file_that_is_published_is_kept_under_its_name(home, publish, checkpoint):
+    publish("sam_known", digest=sha256(checkpoint))
+    library.resolve(str(checkpoint))
+    assert library.names() == ["sam_known"]
+    assert library.provenance(library.find("sam_known")).licence == "Apache-2.0"
+
+
+def test_a_file_in_the_layout_of_transformers_is_named_after_its_folder(home, checkpoint, tmp_path):
+    folder = library.add(checkpoint, "first", licence="CC0-1.0")
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes())
+    library.resolve(str(tmp_path / "merged" / WEIGHTS))
+    assert library.names() == ["first", "merged"]
+
+
+def test_files_and_folders_that_are_no_backbone_are_refused(home, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        library.resolve(str(tmp_path / "none.pth"))
+    with pytest.raises(ValueError, match="is a folder; a backbone is a name, a file of weights, or OWNER/NAME"):
+        library.resolve(str(tmp_path))
+    (tmp_path / "bad.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        library.resolve(str(tmp_path / "bad.safetensors"))
+    assert not library.names()
+
+
+@pytest.fixture
+def on_hub(server, checkpoint, tmp_path, monkeypatch):
+    """Make the server the hub, with the weights of any OWNER/NAME in the layout of transformers."""
+    from safetensors.torch import save_file
+
+    save_file(read(checkpoint).state, tmp_path / "hub.safetensors")
+    server.content = (tmp_path / "hub.safetensors").read_bytes()
+    server.tag = f'"{sha256(tmp_path / "hub.safetensors")}"'
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda repository, name: server.url("/good"))
+    return server
+
+
+def test_a_hub_id_is_pulled_once(home, on_hub, told):
+    digest = library.resolve("owner/my.sam", tell=told.append).digest
+    assert (library.names(), told) == (["owner--my.sam"], [f"owner/my.sam is kept as owner--my.sam in {home}"])
+    n = len(on_hub.asked)
+    assert library.resolve("owner/my.sam").digest == library.resolve("owner--my.sam").digest == digest
+    assert len(on_hub.asked) == n
+    found = library.provenance(library.find("owner--my.sam"))
+    assert (found.source, found.licence) == ("hf://owner/my.sam/model.safetensors", "see its page")
+
+
+def test_offline_a_hub_id_is_not_asked_for(home, on_hub, monkeypatch):
+    monkeypatch.setenv("PROMPTLESS_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match=r"owner--sam is not in .* the network is off"):
+        library.resolve("owner/sam")
+    assert not on_hub.asked
 
 
 SCRIPT = """

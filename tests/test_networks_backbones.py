@@ -101,3 +101,27 @@ def test_the_small_base_is_a_backbone_too():
     assert (small.embedding, small.image_size) == (128, None)
     sparse, dense = small.prompt_encoder(torch.rand(1, 1, 1, 2), torch.ones(1, 1, 1), None, None)
     assert sparse.shape[-1] == dense.shape[1] == small.embedding
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (64, 96), (250, 17), (1, 256)])
+def test_a_smaller_image_is_padded_and_its_embedding_cut_back(backbone, height, width):
+    image = torch.rand(1, 3, height, width)
+    embedding = backbone.encode(image)
+    mean = torch.tensor(MEAN)[:, None, None]
+    whole = mean.expand(3, 256, 256).clone()[None]
+    whole[:, :, :height, :width] = image
+    rows, columns = -(-height // 16), -(-width // 16)
+    assert embedding.shape == (1, 32, rows, columns)
+    assert torch.allclose(embedding, backbone.encode(whole)[:, :, :rows, :columns], atol=1e-5)
+
+
+def test_padding_is_the_mean_colour_after_the_end(backbone):
+    padded = backbone.padded(torch.ones(1, 3, 200, 100))
+    assert padded.shape == (1, 3, 256, 256)
+    assert bool(padded[:, :, :200, :100].eq(1).all())
+    assert float(padded.sum()) == 3 * 200 * 100
+
+
+def test_a_larger_image_is_refused(backbone):
+    with pytest.raises(ValueError, match="up to 256 x 256 pixels, but this one has 256 x 272; take smaller tiles"):
+        backbone.encode(torch.rand(1, 3, 256, 272))

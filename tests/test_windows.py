@@ -27,6 +27,10 @@ from promptless.windows import (
 CONFIG = WindowConfig(stride=4, cells=8, chunk=4)
 
 
+COARSE = WindowConfig(stride=16, cells=8, chunk=4)
+"""The windows of published backbones: a logit is four pixels wide."""
+
+
 def boxed(number, *sides):
     return Prompt(number, np.zeros((0, 2), np.float32), np.zeros(0, np.int64), np.array(sides, np.float32))
 
@@ -146,6 +150,41 @@ def test_a_large_rectangle_survives_a_pooled_window():
     back = threshold(mask_prompt(full(mask), window, 1.0, CONFIG), window, 1.0, CONFIG, (64, 64))
     assert window.pool == 2
     assert back.box.tolist() == mask.box.tolist()
+
+
+@pytest.mark.parametrize("pool", [1, 2])
+def test_at_stride_16_a_logit_lands_on_its_own_pixels(pool):
+    window, pitch = Window((1, 2), pool), 4 * pool
+    logits = np.full((32, 32), -1, np.float32)
+    logits[5:9, 10:12] = 1
+    found = threshold(logits, window, 1.0, COARSE, (600, 600))
+    corner = 16 * pool * np.array(window.start)
+    assert found.box.tolist() == [
+        [corner[0] + 5 * pitch, corner[0] + 9 * pitch],
+        [corner[1] + 10 * pitch, corner[1] + 12 * pitch],
+    ]
+    assert found.area >= 0.9 * 4 * 2 * pitch**2  # only corners are rounded
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 2.0])
+def test_at_stride_16_a_mask_goes_into_a_window_and_comes_back(zoom):
+    y, x = np.indices((120, 120))
+    disc = Mask((0, 0), (y - 61) ** 2 + (x - 47) ** 2 <= 20**2).trimmed()
+    window = place(full(disc), zoom, COARSE)
+    logits = mask_prompt(full(disc), window, zoom, COARSE)
+    assert logits.shape == (32, 32)
+    back = threshold(logits, window, zoom, COARSE, (120, 120))
+    there, again = (in_image(mask, (120, 120)) for mask in (disc, back))
+    pitch = 4 / zoom
+    assert (there & again).sum() / (there | again).sum() > 1 - 0.01 * pitch
+    assert np.abs(back.box - disc.box).max() <= pitch / 2
+
+
+def test_at_stride_16_points_and_boxes_are_in_window_pixels():
+    coords, _ = tokens_of(point(1, 40, 50), Window((2, 1), 1), 1, 1.0, COARSE)
+    assert coords.tolist() == [[40 - 32, 50 - 16]]
+    coords, _ = tokens_of(boxed(1, (40, 56), (16, 48)), Window((2, 1), 1), 2, 1.0, COARSE)
+    assert (coords + 0.5).tolist() == [[8, 0], [24, 32]]
 
 
 def test_every_mask_comes_back_from_a_model_that_repeats_the_prompt(blobs):

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from promptless.config import SEMANTIC
-from promptless.image import Image, Origin, Shape
+from promptless.image import Origin, Shape
 from promptless.io.readers import memory
 from promptless.model import Model
-from promptless.pipeline import HALO, TILE, opened, segment_tile
+from promptless.pipeline import opened, segment_tile
 from promptless.prompts import Points
 from promptless.record import Steps
 from promptless.semantic import answer_tile, asked_whole, cut
 from promptless.tiles import Tile
-from promptless.view import View
+from promptless.view import View, tiling
 
 SAMPLE = 512
 """Pixels per side, in the middle, whose segmentation is timed and whose objects are measured; else a tile is."""
@@ -44,6 +44,8 @@ class Report:
     object_px: float | None
     model_object_px: tuple[float, ...]
     tiles: int
+    tile: int  # model pixels, as is `halo`
+    halo: int
     seconds: float
     memory_bytes: int
 
@@ -55,15 +57,16 @@ def check(
     channel: int | str | None = None,
     page: int | None = None,
     mpp: float | None = None,
-    tile: int = TILE,
-    halo: int = HALO,
+    tile: int | None = None,
+    halo: int | None = None,
 ) -> Report:
     """Return how `path` would be segmented with these options (of `promptless.segment`); raise where it would not."""
+    tile, halo = tiling(model.config, tile, halo)
     image = opened(path, page, channel, mpp)
     view = View.of(image, model)
     semantic = model.config.output == SEMANTIC
     cuts = cut(view, model.config, tile, halo) if semantic else view.tiles(tile, halo)
-    part = cuts[len(cuts) // 2] if semantic else middle(image)
+    part = cuts[len(cuts) // 2] if semantic else middle(view, model)
     seconds, diameter = sample(view, part, model)
     seen = sum(prod(cut.shape) for cut in cuts)
     return Report(
@@ -79,6 +82,8 @@ def check(
         diameter,
         tuple(px / view.zoom for px in model.config.kind.object_px),
         len(cuts),
+        tile,
+        halo,
         seconds * seen / prod(part.shape),
         memory.needed(0, len(image.data), image.shape, image.data.dtype),
     )
@@ -96,7 +101,9 @@ def sample(view: View, part: Tile, model: Model) -> tuple[float, float | None]:
     return time.perf_counter() - began, diameter
 
 
-def middle(image: Image) -> Tile:
-    """Return the middle of an image as a tile without a halo."""
-    region = tuple(slice(max(0, (n - SAMPLE) // 2), min(n, (n + SAMPLE) // 2)) for n in image.shape)
+def middle(view: View, model: Model) -> Tile:
+    """Return the middle of an image as a tile without a halo, no larger than the model takes."""
+    most = model.config.input_size
+    side = SAMPLE if most is None else min(SAMPLE, *view.in_image(most))
+    region = tuple(slice(max(0, (n - side) // 2), min(n, (n + side) // 2)) for n in view.image.shape)
     return Tile(region, region)

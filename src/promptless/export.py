@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import onnx
 import torch
@@ -15,13 +17,26 @@ from torch import Tensor, nn
 from promptless.config import ModelConfig
 from promptless.io.hashes import sha256
 from promptless.networks.checkpoints import WEIGHTS, single
-from promptless.networks.promptable import Promptable
+from promptless.networks.promptable import Encoded, Promptable
+from promptless.networks.sam import PromptDecoder
 from promptless.registry import CONFIG
 from promptless.runtimes.onnx import DECODE, ENCODE
 
 OPSET = 17
 LARGE = 256
 """Constants with at least this many values are stored in half precision."""
+
+
+class Network(Protocol):
+    """What a network must have to become ONNX files: what ships, and an adapter with its backbone."""
+
+    decoder: PromptDecoder
+
+    def encode(self, image: Tensor) -> Encoded:
+        """Return the embedding and the generator's maps of images (batch, 3, *spatial)."""
+
+
+N = TypeVar("N", bound=nn.Module)
 
 
 def export(network: Promptable, config: ModelConfig, folder: Path) -> ModelConfig:
@@ -33,18 +48,23 @@ def export(network: Promptable, config: ModelConfig, folder: Path) -> ModelConfi
     folder.mkdir(parents=True, exist_ok=True)
     rounded = round_to_half(network).eval()
     save_file(half(rounded.state_dict()), folder / WEIGHTS)
-    write_onnx(Encode(rounded), folder / ENCODE, *encode_example(config))
-    write_onnx(rounded.decoder, folder / DECODE, *decode_example(rounded, config))
+    write_both(rounded, config, folder)
     files = {name: sha256(folder / name) for name in (WEIGHTS, ENCODE, DECODE)}
     config = replace(config, network=asdict(network.size), files=files)
     config.write(folder / CONFIG)
     return config
 
 
-class Encode(nn.Module):
-    """`Promptable.encode` as a module with plain outputs."""
+def write_both(network: Network, config: ModelConfig, folder: Path) -> None:
+    """Write `encode.onnx` and `decode.onnx` of a network."""
+    write_onnx(Encode(network), folder / ENCODE, *encode_example(config))
+    write_onnx(network.decoder, folder / DECODE, *decode_example(network, config))
 
-    def __init__(self, network: Promptable) -> None:
+
+class Encode(nn.Module):
+    """A network's `encode` as a module with plain outputs."""
+
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -53,16 +73,16 @@ class Encode(nn.Module):
         return tuple(self.network.encode(image))  # type: ignore[return-value]
 
 
-def round_to_half(network: Promptable) -> Promptable:
+def round_to_half(network: N) -> N:
     """Return the network with every weight rounded to half precision, in single precision."""
-    copy = Promptable(network.size)
-    copy.load_state_dict(single(half(network.state_dict())))
-    return copy
+    twin = copy.deepcopy(network)
+    twin.load_state_dict(single(half(network.state_dict())), assign=True)
+    return twin
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a state with floating-point values in half precision."""
-    return {k: (v.half() if v.is_floating_point() else v).contiguous().clone() for k, v in state.items()}
+    return {k: (v.half() if v.is_floating_point() else v).cpu().contiguous().clone() for k, v in state.items()}
 
 
 def encode_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
@@ -73,12 +93,12 @@ def encode_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], 
 
 
 def decode_example(
-    network: Promptable, config: ModelConfig
+    network: Network, config: ModelConfig
 ) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
     """Return example inputs, names of inputs and outputs, and dynamic axes of `decode.onnx`."""
     n, tokens, window = 3, config.window.points + 2, config.window
     inputs = (
-        torch.randn(n, network.size.sam.embedding, window.cells, window.cells),
+        torch.randn(n, network.decoder.prompt_encoder.hidden_size, window.cells, window.cells),
         torch.rand(n, tokens, 2) * window.size,
         torch.randint(-1, 4, (n, tokens)),
         torch.zeros(n, 1, window.logits, window.logits),

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptless import registry
-from promptless.config import ModelConfig, from_dict
+from promptless.config import AdapterConfig, ModelConfig, from_dict
 from promptless.io import hub
 from promptless.io.atomic import alone, replacing, staging
 from promptless.io.downloads import TIMEOUT, Progress, Remote, fetch
 from promptless.io.hashes import sha256
-from promptless.published import PUBLISHED, Published
+from promptless.published import PUBLISHED, Published, on_hub
 
 if TYPE_CHECKING:
     from promptless.networks.backbones import Backbone
 
+log = logging.getLogger(__name__)
+
 PROVENANCE = "provenance.json"
+WEIGHTS = "model.safetensors"
+"""The file whose sha256 stands for a backbone; `promptless.networks.checkpoints` calls it so too, and needs torch."""
+FILES = (".pth", ".pt", ".safetensors")
 YES = {"1", "true", "yes", "on"}
 
 
@@ -57,8 +64,13 @@ def find(name: str) -> Path:
     """Return the folder of a backbone that is here."""
     if name in names():
         return place(name)
+    raise absent(name)
+
+
+def absent(name: str) -> FileNotFoundError:
+    """Return what to tell whoever asks for a backbone that is not here."""
     remedy = f"promptless models pull {name}" if name in PUBLISHED else "promptless models list"
-    raise FileNotFoundError(
+    return FileNotFoundError(
         f"there is no backbone {name!r} in {home()} ({', '.join(names()) or 'none'}); try: {remedy}"
     )
 
@@ -102,7 +114,6 @@ def verify(name: str) -> dict[str, str]:
 def load(name: str) -> Backbone:
     """Load a backbone by name, one that is here or that ships, after checking every file."""
     from promptless.networks.backbones import BACKBONES
-    from promptless.networks.checkpoints import WEIGHTS
 
     digest = verify(name)[WEIGHTS]
     if name in registry.names():
@@ -110,13 +121,120 @@ def load(name: str) -> Backbone:
     return BACKBONES[provenance(find(name)).backbone](find(name), digest)
 
 
+def resolve(
+    text: str,
+    *,
+    timeout: float = TIMEOUT,
+    progress: Progress = lambda share: None,
+    tell: Callable[[str], None] = log.warning,
+) -> Backbone:
+    """Load the backbone that a user means; see `named`."""
+    return load(named(text, timeout=timeout, progress=progress, tell=tell))
+
+
+def named(
+    text: str,
+    *,
+    timeout: float = TIMEOUT,
+    progress: Progress = lambda share: None,
+    tell: Callable[[str], None] = log.warning,
+) -> str:
+    """Return the name of the backbone that is meant by a name, a file of weights, or OWNER/NAME on the hub.
+
+    A file is imported, once, and what is on the hub is pulled, once; `tell` is given the name that it is kept under.
+    What is published, and is not here, is not pulled unasked: the error has the command.
+    """
+    if text in registry.names() or text in names():
+        return text
+    if Path(text).suffix in FILES:
+        return imported(Path(text), tell)
+    if on_hub(text) is not None and not Path(text).exists():
+        if kept_as(text) not in names():
+            pull(text, timeout=timeout, progress=progress)
+            tell(f"{text} is kept as {kept_as(text)} in {home()}")
+        return kept_as(text)
+    if Path(text).is_dir():
+        raise ValueError(f"{text} is a folder; a backbone is a name, a file of weights, or OWNER/NAME on the hub")
+    raise absent(text)
+
+
+def imported(file: Path, tell: Callable[[str], None]) -> str:
+    """Return the name of the backbone that a file is kept as; the same file is kept once."""
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file} to take a backbone from")
+    digest = sha256(file)
+    home().mkdir(parents=True, exist_ok=True)
+    with alone(home()):
+        for name in names():
+            if provenance(find(name)).source_sha256 == digest:
+                return name
+        name = name_for(file, digest)
+        add(file, name, licence=PUBLISHED[name].licence if name in PUBLISHED else "unknown")
+    tell(f"{file} is kept as {name} in {home()}")
+    return name
+
+
+def name_for(file: Path, digest: str) -> str:
+    """Return a name for a file of weights: the published one of that very file, else its stem, if need be with more."""
+    known = next((name for name in PUBLISHED if pinned(name) == digest and name not in names()), None)
+    if known is not None:
+        return known
+    title = file.resolve().parent.name if file.name == WEIGHTS else file.stem
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", title).lstrip("._-") or "backbone"
+    taken = {*registry.names(), *PUBLISHED, *names()}
+    return f"{stem}-{digest[:8]}" if stem in taken else stem
+
+
+def kept_as(text: str) -> str:
+    """Return the name under which a backbone is kept: OWNER--NAME for what is OWNER/NAME on the hub."""
+    return text.replace("/", "--") if on_hub(text) is not None else text
+
+
+def under(adapter: AdapterConfig) -> str:
+    """Return the name of the backbone that an adapter is for: its own name, or any with the same weights."""
+    here = {name: weights_hash(name) for name in (*registry.names(), *names())}
+    if here.get(adapter.backbone) == adapter.sha256:
+        return adapter.backbone
+    same = [name for name, digest in here.items() if digest == adapter.sha256]
+    if same:
+        return same[0]
+    if adapter.backbone in here:
+        raise ValueError(
+            f"the adapter is for {adapter.backbone} with the sha256 {adapter.sha256}, but the {adapter.backbone} that "
+            f"is here has {here[adapter.backbone]}; import the one that it was trained on under another name: "
+            "promptless models import FILE --name NAME"
+        )
+    owner, _, rest = adapter.backbone.partition("--")
+    pulled = adapter.backbone if adapter.backbone in PUBLISHED else f"{owner}/{rest}" if rest else None
+    remedy = f"promptless models pull {pulled}, or " if pulled else ""
+    raise FileNotFoundError(
+        f"the adapter needs the backbone {adapter.backbone} (sha256 {adapter.sha256}), which is not in {home()}; "
+        f"{remedy}copy its folder there, or import the file: promptless models import FILE --name {adapter.backbone}"
+    )
+
+
+def weights_hash(name: str) -> str:
+    """Return the sha256 of a backbone's weights, as it was written down."""
+    if name in registry.names():
+        return ModelConfig.read(registry.find(name) / registry.CONFIG).files.get(WEIGHTS, "")
+    return provenance(find(name)).files.get(WEIGHTS, "")
+
+
 def pull(
     name: str, *, offline: bool = False, timeout: float = TIMEOUT, progress: Progress = lambda share: None
 ) -> Path:
-    """Fetch published weights, unless they are here, and return their folder; a second process waits for the first."""
-    if name not in PUBLISHED:
-        raise ValueError(f"{name!r} is not published; {', '.join(PUBLISHED)} are, and any file can be imported")
-    published, folder, downloads = PUBLISHED[name], place(name), home() / "downloads" / name
+    """Fetch published weights, unless they are here, and return their folder; a second process waits for the first.
+
+    `name` is one of the list, or OWNER/NAME on the hub, which is kept as OWNER--NAME.
+    """
+    published = PUBLISHED.get(name) or on_hub(name)
+    if published is None:
+        raise ValueError(
+            f"{name!r} is not published; {', '.join(PUBLISHED)} are, OWNER/NAME is taken from the Hugging Face hub, "
+            "and any file can be imported"
+        )
+    name = kept_as(name)
+    folder, downloads = place(name), home() / "downloads" / name
     if name in names():
         return folder
     downloads.mkdir(parents=True, exist_ok=True)
@@ -183,7 +301,7 @@ def write(file: Path, folder: Path, licence: str, source: str, digest: str) -> N
     from safetensors.torch import save_file
 
     from promptless.networks.backbones import ARCHITECTURES, CONFIG, file_state, recognise, skeleton
-    from promptless.networks.checkpoints import WEIGHTS, fit, read
+    from promptless.networks.checkpoints import fit, read
 
     checkpoint = read(file)
     kind = recognise(checkpoint.state, file.name)

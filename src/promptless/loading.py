@@ -9,45 +9,63 @@ from promptless import registry
 from promptless.config import ModelConfig
 from promptless.model import Model
 
+PROCESSOR = ("auto", "cpu")
+"""Devices that onnxruntime computes on here."""
 
-def load(name_or_folder: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Model:
+
+def load(
+    name_or_folder: str | Path, *, runtime: str | None = None, threads: int | None = None, device: str = "auto"
+) -> Model:
     """Load a model that ships ("nuclei"), a model folder or an adapter, after checking every file against its hash.
 
     `runtime` is "onnx" or "torch"; without it, "onnx" where the folder has ONNX files, else "torch". An adapter
-    runs on torch, with the backbone that its `config.json` names.
-    `threads` is the number of processor threads; without it, all that the process may use.
+    runs on torch, with the backbone that its `config.json` names. `device` is where torch computes: "auto" (a GPU
+    where there is one), "cpu", "cuda", "cuda:1" or "mps"; a GPU that is named asks for torch, where the folder has
+    weights for it. `threads` is the number of processor threads; without it, all that the process may use.
     """
     folder = registry.find(name_or_folder)
     config = ModelConfig.read(folder / registry.CONFIG)
     if runtime is None:
-        runtime = "onnx" if set(NEEDED["onnx"]) <= set(config.files) else "torch"
+        runtime = suited(config, device)
     if runtime not in RUNTIMES:
         raise ValueError(f"there is no runtime {runtime!r}; use {' or '.join(RUNTIMES)}")
     if config.adapter is None:
         registry.verify(folder, config, NEEDED[runtime])
-        return RUNTIMES[runtime](folder, config, threads)
+        return RUNTIMES[runtime](folder, config, threads, device)
     if runtime != "torch":
         raise ValueError(f"{folder} holds an adapter, which runs on torch; `promptless adapter merge` makes ONNX of it")
-    return adapted_model(folder, config, threads)
+    return adapted_model(folder, config, threads, device)
 
 
-def onnx_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:
+def suited(config: ModelConfig, device: str) -> str:
+    """Return the runtime for a model on a device."""
+    held = {name for name, files in NEEDED.items() if set(files) <= set(config.files)}
+    gpu = device not in PROCESSOR
+    return "onnx" if "onnx" in held and not (gpu and "torch" in held) else "torch"
+
+
+def onnx_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
     """Open a model with onnxruntime."""
     from promptless.runtimes.onnx import OnnxModel
 
+    if device not in PROCESSOR:
+        raise ValueError(
+            f"{config.name} runs on onnxruntime, which computes on the processor here, not on {device!r}; "
+            "leave --device out, or take a model with weights for torch"
+        )
     return OnnxModel(folder, config, threads)
 
 
-def torch_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:
+def torch_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
     """Open a model with torch, which must be installed."""
     try:
         from promptless.runtimes.torch import TorchModel
     except ImportError as error:
         raise ImportError(f"the torch runtime needs {error.name}: pip install 'promptless[sam]'") from error
-    return TorchModel.load(folder, config, threads)
+    return TorchModel.load(folder, config, threads, device)
 
 
-def adapted_model(folder: Path, config: ModelConfig, threads: int | None) -> Model:
+def adapted_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
     """Open an adapter on its backbone, with torch, transformers and peft, which must be installed."""
     try:
         from promptless import library
@@ -57,11 +75,11 @@ def adapted_model(folder: Path, config: ModelConfig, threads: int | None) -> Mod
         raise ImportError(f"an adapter needs {error.name}: pip install 'promptless[sam]'") from error
     assert config.adapter is not None
     registry.verify(folder, config, adapted.files(config.adapter))
-    backbone = library.load(config.adapter.backbone)
-    return TorchModel(adapted.load(backbone, folder, config), config, threads)
+    backbone = library.load(library.under(config.adapter))
+    return TorchModel(adapted.load(backbone, folder, config), config, threads, device)
 
 
 NEEDED = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
 """The files that each runtime reads."""
-RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None], Model]] = {"onnx": onnx_model, "torch": torch_model}
+RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None, str], Model]] = {"onnx": onnx_model, "torch": torch_model}
 """The models that stand alone, behind one interface."""

@@ -27,11 +27,10 @@ from promptless.record import Steps, manifest
 from promptless.registry import fitting
 from promptless.result import Segmentation
 from promptless.tiles import Tile
-from promptless.view import View, each, encode, whole
+from promptless.view import View, each, encode, tiling, whole
 from promptless.windows import decode
 
-TILE, HALO = 1024, 128
-DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile": TILE, "halo": HALO}
+DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile": None, "halo": None}
 """How an image is segmented where nothing else is asked for."""
 
 Progress = Callable[[int, int], None]
@@ -45,8 +44,8 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     page: int | None = None,
     mpp: float | None = None,
     min_score: float | None = None,
-    tile: int = TILE,
-    halo: int = HALO,
+    tile: int | None = None,
+    halo: int | None = None,
     points: Points | None = None,
     embeddings: Embeddings | None = None,
     progress: Progress = lambda done, total: None,
@@ -60,7 +59,8 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     overrides the file's. Where it is known, the image is brought to the model's pixel size; where it is
     not, an image of very small objects is looked at doubled. Objects scored below `min_score` are left
     out (by default the model's own threshold).
-    `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory.
+    `tile` and `halo` (pixels per side, of the model where the pixel size is known) bound the memory; without
+    them they are 1024 and 128, or what a model takes at most.
     `points` (pixels of the image) are an expert's, and join those that a semantic model asks itself; elsewhere
     they are given to `edit`.
     `embeddings` keeps what the encoder saw, for edits. `progress(done, total)` is told of every tile.
@@ -73,7 +73,7 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
         own = points or Points.of(ndim=len(view.image.shape))
         return semantic.segmented(empty, view, model, own, steps, progress)
     refuse(points, f"{model.config.name} decodes every object on its own; give points with --point, or to `edit`")
-    cuts = view.tiles(tile, halo)
+    cuts = view.tiles(*sides(empty))
     found: list[Masks] = []
     asked: list[Prompt] = []
     for done, cut in enumerate(cuts):
@@ -100,18 +100,18 @@ def prompt(
     channel: int | str | None = None,
     page: int | None = None,
     mpp: float | None = None,
-    tile: int = TILE,
-    halo: int = HALO,
+    tile: int | None = None,
+    halo: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Prompts:
     """Find a prompt for every object in an image, and decode none; arguments as for `segment`."""
     arguments = DEFAULTS | {"channel": channel, "page": page, "mpp": mpp, "tile": tile, "halo": halo}
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
-    _, view = begun(source, model, arguments, steps)
+    empty, view = begun(source, model, arguments, steps)
     if model.config.output == SEMANTIC:
-        return semantic.found(view, model, tile, halo, progress)
+        return semantic.found(view, model, *sides(empty), progress)
     found: list[Prompt] = []
-    cuts = view.tiles(tile, halo)
+    cuts = view.tiles(*sides(empty))
     for done, cut in enumerate(cuts):
         proposed, _ = proposals(view, cut, model, None, steps)
         moved = [p.moved(cut.offset) for p in proposed.items]
@@ -130,6 +130,7 @@ def begun(
     source: str | Path | NDArray[np.generic] | Image, model: Model, arguments: dict[str, Any], steps: Steps
 ) -> tuple[Segmentation, View]:
     """Return a segmentation of an image that has no object yet, and how the model looks at the image."""
+    tile, halo = tiling(model.config, arguments["tile"], arguments["halo"])
     with steps.timed("read"):
         image = opened(source, arguments["page"], arguments["channel"], arguments["mpp"])
     with steps.timed("glance"):
@@ -137,10 +138,17 @@ def begun(
     threshold = model.config.min_score if arguments["min_score"] is None else arguments["min_score"]
     if not 0 <= threshold <= 1:
         raise ValueError(f"min_score is {threshold}; scores lie between 0 and 1")
-    record = manifest(model, view, arguments | {"min_score": threshold}, steps) | {"prompts": {}}
+    chosen = arguments | {"min_score": threshold, "tile": tile, "halo": halo}
+    record = manifest(model, view, chosen, steps) | {"prompts": {}}
     if isinstance(source, str | Path):
         record["input"] = {"name": Path(source).name, "sha256": sha256(Path(source))}
     return Segmentation(image, np.zeros(image.shape, np.int32), Masks(), Prompts(image.shape), record), view
+
+
+def sides(empty: Segmentation) -> tuple[int, int]:
+    """Return tile and halo, as they are written down."""
+    arguments = empty.manifest["arguments"]
+    return arguments["tile"], arguments["halo"]
 
 
 def segment_tile(

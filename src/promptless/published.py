@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 SAM_PAGE = "https://github.com/facebookresearch/segment-anything#model-checkpoints"
@@ -33,6 +34,13 @@ class Published:
             return None
         owner, repository, name = self.url.removeprefix(HUB).split("/", 2)
         return f"{owner}/{repository}", name
+
+
+def on_hub(text: str) -> Published | None:
+    """Return what OWNER/NAME is on the Hugging Face hub, in the layout of `transformers`; None for other texts."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        return None
+    return Published("", f"{HUB}{text}/model.safetensors", 0, UNSTATED, f"https://huggingface.co/{text}", "")
 
 
 PUBLISHED: dict[str, Published] = {

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from promptless.config import SEMANTIC, ProposalConfig
+from promptless.config import SEMANTIC, ModelConfig, ProposalConfig
 from promptless.image import Image
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
@@ -21,6 +21,8 @@ from promptless.tiles import Tile, round_up, tiles
 
 GLANCE, FEW = 256, 5
 """Pixels per side from which the size of objects is judged, and how many of them it takes."""
+TILE, HALO = 1024, 128
+"""Model pixels per side that are segmented at once, and around them on each side, where the model takes any size."""
 ZOOMS = (0.1, 8.0)
 """How far an image's pixel size may be from the model's before it is doubted."""
 
@@ -42,8 +44,8 @@ class View:
     seen: ImageEmbedding | None = None  # of the whole image, where a glance took it all in
 
     def in_image(self, pixels: int) -> tuple[int, ...]:
-        """Return a length in model pixels as whole pixels of the image, once per axis."""
-        return each(self.image, round(pixels / self.zoom) or min(pixels, 1))
+        """Return a length in model pixels as whole pixels of the image, rounded down, once per axis."""
+        return each(self.image, int(pixels / self.zoom) or min(pixels, 1))
 
     def tiles(self, tile: int, halo: int) -> list[Tile]:
         """Return the tiles of the image; `tile` and `halo` are model pixels."""
@@ -96,6 +98,28 @@ class View:
                 f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
             )
         return view if zoom == 1 else replace(view, zoom=zoom, align=1)
+
+
+def tiling(config: ModelConfig, tile: int | None, halo: int | None) -> tuple[int, int]:
+    """Return tile and halo in model pixels: those asked for, else the model's own; raise where they do not fit it.
+
+    Without an `input_size` every size fits. Otherwise both count as rounded up to `align`, as tiles are, but for
+    semantic output, whose tiles begin anywhere.
+    """
+    room, step = config.input_size, 1 if config.output == SEMANTIC else config.align
+    if room is None:
+        return TILE if tile is None else tile, HALO if halo is None else halo
+    most = max(0, (room - step) // 2 // step * step)  # leaves a tile of one step
+    around = min(round_up(room // 8, step), most) if halo is None else halo
+    inside = (room - 2 * round_up(around, step)) // step * step if tile is None else tile
+    seen = round_up(inside, step) + 2 * round_up(around, step)
+    if inside < 1 or seen > room:
+        own = "" if tile is None and halo is None else "; leave --tile and --halo out, or make them smaller"
+        raise ValueError(
+            f"tiles of {inside} pixels with {around} around them, in steps of {step}, make {seen} per side, "
+            f"but {config.name} takes at most {room}{own}"
+        )
+    return inside, around
 
 
 def glanced_at(view: View, model: Model) -> View:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from promptless.cli.ablate import ablate
+from promptless.cli.adapter import adapter
 from promptless.cli.check import check
 from promptless.cli.data import data
 from promptless.cli.edge import Exit
@@ -43,6 +44,7 @@ def root(
 
 for command in (segment, prompts, check, evaluate, export, train, ablate):
     app.command()(command)
+app.add_typer(adapter, name="adapter")
 app.add_typer(data, name="data")
 app.add_typer(models, name="models")
 

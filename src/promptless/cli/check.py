@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Channel, Exit, Page, Verbose, chatter, fail, reporting, threads_from_environment
+from promptless.cli.edge import (
+    Channel,
+    Device,
+    Exit,
+    Halo,
+    Page,
+    TileSide,
+    Verbose,
+    chatter,
+    fail,
+    reporting,
+    threads_from_environment,
+)
 from promptless.errors import reason
 
 if TYPE_CHECKING:
@@ -25,9 +37,10 @@ def check(
     channel: Channel = None,
     page: Page = None,
     mpp: Annotated[float | None, typer.Option(min=0, help="Size of a pixel in micrometres.")] = None,
-    tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are segmented at once.")] = 1024,
-    halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
+    tile: TileSide = None,
+    halo: Halo = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per image.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -41,7 +54,7 @@ def check(
         files = images_in(images, recursive)
         if not files:
             fail(f"there is no image in {', '.join(map(str, images))}")
-        loaded = load(model, threads=threads_from_environment())
+        loaded = load(model, threads=threads_from_environment(), device=device)
         options = {"channel": channel, "page": page, "mpp": mpp, "tile": tile, "halo": halo}
         works = []
         for path in files:
@@ -66,7 +79,7 @@ def in_words(report: Report) -> Iterator[str]:
     yield f"  image         {y} x {x} pixels, {kind(report)}, {report.dtype}, {shown(report)}"
     yield f"  pixel size    {pixel_size(report)}"
     yield f"  objects       {objects(report)}"
-    yield f"  tiles         {report.tiles}"
+    yield f"  tiles         {report.tiles}, of up to {report.tile} model pixels per side and {report.halo} around them"
     yield f"  estimates     {duration(report.seconds)}, {report.memory_bytes / 2**30:.1f} GB of memory"
 
 

@@ -36,7 +36,14 @@ Channel = Annotated[
     Any, typer.Option(parser=channel_of, metavar="NAME|N", help="Use this channel only; numbers count from 0.")
 ]
 Page = Annotated[int | None, typer.Option(min=0, help="Use this plane of a file of several, counted from 0.")]
+Device = Annotated[
+    str, typer.Option(help="Where torch computes: auto (a GPU where there is one), cpu, cuda, cuda:N or mps.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar, no summary.")]
+TileSide = Annotated[
+    int | None, typer.Option(min=64, help="Pixels per side that the model sees at once; 1024, or what it takes.")
+]
+Halo = Annotated[int | None, typer.Option(min=0, help="Pixels of context around a tile, on each side; 128, or fewer.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more, and show tracebacks.")]
 
 

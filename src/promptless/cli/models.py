@@ -19,7 +19,9 @@ models = typer.Typer(
     name="models", help="Models that ship, and weights that others have published.", no_args_is_help=True
 )
 
-Names = Annotated[list[str], typer.Argument(help="Names, as `promptless models list` has them.", metavar="NAME...")]
+Names = Annotated[
+    list[str], typer.Argument(help="Names as in `promptless models list`, or OWNER/NAME on the hub.", metavar="NAME...")
+]
 INTERRUPTED = "interrupted; what came is kept, and the same command goes on from there"
 
 
@@ -67,11 +69,12 @@ def pull(
     need_torch()
     with reporting(verbose, INTERRUPTED):
         from promptless import library
-        from promptless.published import PUBLISHED
+        from promptless.published import PUBLISHED, on_hub
 
         for name in names:
-            if name in PUBLISHED and not quiet:
-                typer.echo(f"{name}: licence {PUBLISHED[name].licence} ({PUBLISHED[name].page})", err=True)
+            published = PUBLISHED.get(name) or on_hub(name)
+            if published is not None and not quiet:
+                typer.echo(f"{name}: licence {published.licence} ({published.page})", err=True)
             with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
                 folder = library.pull(name, offline=offline, timeout=timeout, progress=naming(advance, name))
             typer.echo(f"{folder}")

@@ -10,8 +10,11 @@ import typer
 
 from promptless.cli.edge import (
     Channel,
+    Device,
+    Halo,
     Page,
     Quiet,
+    TileSide,
     Verbose,
     bar,
     chatter,
@@ -30,9 +33,10 @@ def prompts(
     channel: Channel = None,
     page: Page = None,
     mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,
-    tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are looked at at once.")] = 1024,
-    halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
+    tile: TileSide = None,
+    halo: Halo = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file where it is there.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -52,7 +56,7 @@ def prompts(
         if output.exists() and not overwrite:
             raise FileExistsError(f"{output} is there; --overwrite replaces it")
         writable(output.parent)
-        loaded = load(model, threads=threads or threads_from_environment())
+        loaded = load(model, threads=threads or threads_from_environment(), device=device)
         with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
             found = prompt(
                 image,

@@ -12,9 +12,12 @@ import typer
 
 from promptless.cli.edge import (
     Channel,
+    Device,
     Exit,
+    Halo,
     Page,
     Quiet,
+    TileSide,
     Verbose,
     bar,
     chatter,
@@ -43,8 +46,8 @@ def segment(
     recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,
     mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out objects scored below this.")] = None,
-    tile: Annotated[int, typer.Option(min=64, help="Pixels per side that are segmented at once.")] = 1024,
-    halo: Annotated[int, typer.Option(min=0, help="Pixels of context around a tile, on each side.")] = 128,
+    tile: TileSide = None,
+    halo: Halo = None,
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Decode what was edited in a prompts file (one image).")
     ] = None,
@@ -56,6 +59,7 @@ def segment(
         bool, typer.Option("--keep-embedding", help="Keep what the encoder saw, for quick edits (512 B per 16 pixels).")
     ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
+    device: Device = "auto",
     also: Annotated[
         list[str] | None, typer.Option(help="More outputs: roi, coco, classes, parquet.", metavar="KIND,...")
     ] = None,
@@ -82,11 +86,13 @@ def segment(
         from promptless import batch
         from promptless.io.readers.folders import others_in
         from promptless.loading import load
+        from promptless.view import tiling
 
         todo = batch.jobs(images, recursive, output)
         if not todo:
             fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP, TIFF and NPY are read")
-        loaded = load(model, threads=threads)
+        loaded = load(model, threads=threads, device=device)
+        tile, halo = tiling(loaded.config, tile, halo)
         writable(output)
         options: dict[str, Any] = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score}
         options |= {"tile": tile, "halo": halo, "also": more, "overlay": overlay, "overwrite": overwrite}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -32,12 +33,7 @@ class Adapted(nn.Module):
         if config.adapter is None:
             raise ValueError(f"{config.name} is no adapter")
         self.config = config.adapter
-        if config.window.stride != backbone.stride:
-            raise ValueError(
-                f"window.stride is {config.window.stride}, but a cell of {backbone.name}'s embedding has "
-                f"{backbone.stride} pixels per side"
-            )
-        check(backbone, generator, self.config)
+        check(backbone, generator, config, self.config)
         self.generator = generator
         self.encoder = lora.adapt(backbone, self.config.rank) if self.config.rank else lora.sharing(backbone)
         for part in self.trained().values():
@@ -70,12 +66,22 @@ class Adapted(nn.Module):
         return Encoded(self.backbone.encode(image, shared), features.maps)
 
 
-def check(backbone: Backbone, generator: UNet, config: AdapterConfig) -> None:
+def check(backbone: Backbone, generator: UNet, model: ModelConfig, config: AdapterConfig) -> None:
     """Raise where an adapter does not go with a backbone."""
     if backbone.digest != config.sha256:
         raise ValueError(
             f"the adapter is for {config.backbone} (sha256 {config.sha256}), "
             f"not for {backbone.name} (sha256 {backbone.digest}); load the backbone that it was trained on"
+        )
+    if model.window.stride != backbone.stride:
+        raise ValueError(
+            f"window.stride is {model.window.stride}, but a cell of {backbone.name}'s embedding has "
+            f"{backbone.stride} pixels per side"
+        )
+    if backbone.image_size is not None and (model.input_size or 0) > backbone.image_size:
+        raise ValueError(
+            f"{model.name} has an input size of {model.input_size}, but {backbone.name} takes at most "
+            f"{backbone.image_size} pixels per side: set input_size to this"
         )
     if config.features == "generator":
         if backbone.trunk is None:
@@ -156,6 +162,15 @@ def merged(network: Adapted) -> Backbone:
     if isinstance(network.encoder, PeftModel):
         return lora.merge(network.encoder)
     return lora.sharing(network.encoder)
+
+
+def plain(network: Adapted, config: ModelConfig) -> Adapted:
+    """Return the same network, frozen, with its LoRA in the weights; `config` is the adapter's."""
+    if config.adapter is None:
+        raise ValueError(f"{config.name} is no adapter")
+    without = replace(config, adapter=replace(config.adapter, rank=0))
+    generator = lora.sharing(network.generator)
+    return Adapted(merged(network), generator, without).eval().requires_grad_(False)
 
 
 def n_trainable(network: nn.Module) -> int:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from promptless.networks.backbones import Backbone
@@ -60,8 +60,12 @@ def adapt(backbone: Backbone, rank: int = RANK) -> PeftModel:
 
 def save(model: PeftModel, folder: Path) -> None:
     """Write the adapters, in PEFT's layout: `adapter_model.safetensors` and `adapter_config.json`."""
-    # Left to itself, peft asks the hub whether the base model's vocabulary has grown.
-    model.save_pretrained(str(folder), save_embedding_layers=False)
+    # peft's own saving asks the hub about the base model, and writes an empty card over the adapter's.
+    config = copy.copy(model.peft_config["default"])
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def fill(model: PeftModel, folder: Path) -> None:

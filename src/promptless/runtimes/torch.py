@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from promptless.config import ModelConfig
 from promptless.model import Array, Decoded, ImageEmbedding
+from promptless.networks import devices
 from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS
 from promptless.networks.promptable import Promptable
 
 
 class TorchModel:
-    """A network with its configuration."""
+    """A network with its configuration, on a device: the one that is named, else where the network is."""
 
-    def __init__(self, network: Promptable | Adapted, config: ModelConfig, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        network: Promptable | Adapted,
+        config: ModelConfig,
+        threads: int | None = None,
+        device: str | None = None,
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.config = config
-        self.network = network.eval()
+        self.device = next(network.parameters()).device if device is None else devices.find(device)
+        self.network = network.eval().to(self.device)
 
     @classmethod
-    def load(cls, folder: Path, config: ModelConfig, threads: int | None = None) -> TorchModel:
+    def load(
+        cls, folder: Path, config: ModelConfig, threads: int | None = None, device: str = devices.AUTO
+    ) -> TorchModel:
         """Load the network in a model folder."""
-        return cls(Promptable.load(config.network, folder / WEIGHTS), config, threads)
+        return cls(Promptable.load(config.network, folder / WEIGHTS), config, threads, device)
 
     @torch.inference_mode()
     def encode(self, image: Array) -> ImageEmbedding:
         """Look at an image; see `promptless.model.Model`."""
-        encoded = self.network.encode(torch.from_numpy(image)[None])
-        return ImageEmbedding(encoded.embedding[0].numpy(), encoded.maps[0].numpy())
+        encoded = self.network.encode(self.tensor(image)[None])
+        return ImageEmbedding(encoded.embedding[0].cpu().numpy(), encoded.maps[0].cpu().numpy())
 
     @torch.inference_mode()
     def decode(
@@ -45,14 +57,18 @@ class TorchModel:
         has_mask: NDArray[np.bool_],
     ) -> Decoded:
         """Answer prompts; see `promptless.model.Model`."""
-        arrays = (windows, point_coords, point_labels, mask_logits, has_mask)
-        logits, iou = self.network.decoder(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
-        return Decoded(logits.numpy(), iou.numpy())
+        arrays: tuple[NDArray[Any], ...] = (windows, point_coords, point_labels, mask_logits, has_mask)
+        logits, iou = self.network.decoder(*(self.tensor(array) for array in arrays))
+        return Decoded(logits.cpu().numpy(), iou.cpu().numpy())
 
     @torch.inference_mode()
     def whole(self, features: Array, point_coords: Array, point_labels: NDArray[np.int64]) -> Array:
         """Answer one set of points with one mask; see `promptless.model.SemanticModel`."""
-        arrays = (features, point_coords, point_labels)
-        logits = self.network.decoder.whole(*(torch.from_numpy(np.ascontiguousarray(a))[None] for a in arrays))
-        answer: Array = logits[0].numpy()
+        arrays: tuple[NDArray[Any], ...] = (features, point_coords, point_labels)
+        logits = self.network.decoder.whole(*(self.tensor(array)[None] for array in arrays))
+        answer: Array = logits[0].cpu().numpy()
         return answer
+
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """Return an array as a tensor on the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -201,8 +201,9 @@ def begin(run: Path, recipe: Recipe, resume: bool) -> None:
 def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbone]:
     """Return a recipe with what its backbone and its data say, and the backbone."""
     assert recipe.adapter is not None
-    backbone = library.load(recipe.adapter.backbone)
-    config = replace(recipe.adapter, sha256=backbone.digest)
+    name = library.named(recipe.adapter.backbone)
+    backbone = library.load(name)
+    config = replace(recipe.adapter, backbone=name, sha256=backbone.digest)
     model = replace(
         recipe.model,
         adapter=config,
