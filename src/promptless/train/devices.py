@@ -8,49 +8,23 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from promptless.networks import devices
 from promptless.train import processes
-
-TYPES = ("cpu", "cuda", "mps")
 
 
 def find(name: str) -> torch.device:
-    """Return the device that `name` means: "cpu", "cuda", "cuda:1", "mps", or "auto".
+    """Return the device that `name` means (see `promptless.networks.devices.find`) in this process.
 
-    "auto" is cuda where torch sees a GPU, else cpu. A device that is named and not there is an error.
     Of several processes on one machine, each takes the GPU with its own number.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() and not launched_for_cpu() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in TYPES:
-        raise ValueError(f'device is {name!r}; it must be "auto", "cpu", "cuda", "cuda:N" or "mps"')
-    if device.type == "cuda":
-        return graphics_card(device)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError('device is \'mps\', which torch sees only on a Mac with Apple\'s chip; use "auto" or "cpu"')
-    return device
-
-
-def graphics_card(device: torch.device) -> torch.device:
-    """Return a CUDA device that is there; without a number it is this process's own."""
-    if not torch.cuda.is_available():
-        raise ValueError(
-            f"device is '{device}', but torch {torch.__version__} sees no GPU; "
-            'use "cpu", or install the CUDA build of torch and a driver (nvidia-smi shows whether there is one)'
-        )
-    if processes.launched():
-        if device.index is not None:
-            raise ValueError(
-                f"device is '{device}', but each of several processes takes a GPU of its own; say \"cuda\""
-            )
-        device = torch.device("cuda", processes.local_rank())
-    there = torch.cuda.device_count()
-    if (device.index or 0) >= there:
-        raise ValueError(f"device is '{device}', but torch sees {there} GPU{'s' * (there > 1)}, counted from cuda:0")
-    return device
+    if name == devices.AUTO and launched_for_cpu():
+        return torch.device("cpu")
+    device = devices.find(name)
+    if device.type != "cuda" or not processes.launched():
+        return device
+    if device.index is not None:
+        raise ValueError(f'device is {name!r}, but each of several processes takes a GPU of its own; say "cuda"')
+    return devices.find(f"cuda:{processes.local_rank()}")
 
 
 def launched_for_cpu() -> bool:
