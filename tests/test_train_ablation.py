@@ -142,13 +142,13 @@ def rows():
     worse = {name: np.where(labels == 1, 0, labels) for name, labels in truth.items()}
     for name, predicted in (("ours", truth), ("worse", worse)):
         scores = evaluation.evaluate(truth, predicted, ablation.RULES)
-        yield Row(Arm(name, about=f"what {name} is"), Cost(90.0, 2**30, 1_500_000), 0.25, scores)
+        yield Row(Arm(name, about=f"what {name} is"), Cost(90.0, 2**30, 1_500_000), 0.25, 25 * 10**9, scores)
 
 
 def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
     text = arms_table.markdown(list(rows()), "ours")
     ours, worse = (next(line for line in text.splitlines() if line.startswith(f"| {n} ")) for n in ("ours", "worse"))
-    assert "| 1.50 | 1.5 | 1.0 | 0.25 | 1.000 |" in ours
+    assert "| 1.50 | 1.5 | 1.0 | 25 | 0.25 | 1.000 |" in ours
     assert "<br>" not in ours
     assert "0.500<br>-0.500 [-0.500, -0.500]" in worse  # AP: one of two objects in each image
     assert "what worse is" in text
@@ -158,3 +158,7 @@ def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
         table = {(r["arm"], r["rule"], r["figure"]): r for r in csv.DictReader(file)}
     assert float(table["worse", "stardist", "AP@0.50 pooled"]["less_reference"]) == pytest.approx(-0.5)
     assert float(table["ours", "stardist", "AP@0.50 pooled"]["less_reference"]) == 0
+
+
+def test_operations_are_those_of_looking_at_an_image():
+    assert 10e9 < ablation.operations("nuclei") < 60e9

@@ -21,6 +21,7 @@ import numpy as np
 import tomli_w
 import torch
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from promptless import evaluation
 from promptless.config import from_dict
@@ -33,6 +34,7 @@ from promptless.io.atomic import replacing
 from promptless.loading import load
 from promptless.model import Model
 from promptless.pipeline import coarse, segment
+from promptless.runtimes.torch import TorchModel
 from promptless.train import adapters, material, recipes
 from promptless.train.run import CHECKPOINT
 
@@ -97,6 +99,7 @@ class Row:
     arm: Arm
     cost: Cost
     seconds: float
+    operations: int  # floating-point operations of encoding `LOOK` x `LOOK` pixels
     scores: Evaluation
 
 
@@ -136,7 +139,8 @@ def run(
         progress((number + 0.5) / len(ablation.arms), f"{arm.name}: {len(samples)} images of {split}")
         predicted, seconds = predictions(arm, load(model), samples, folder / arm.name / PREDICTIONS / split)
         truth = {sample.id: sample.labels for sample in samples}
-        rows.append(Row(arm, cost, seconds, evaluation.evaluate(truth, predicted, ablation.rules)))
+        scores = evaluation.evaluate(truth, predicted, ablation.rules)
+        rows.append(Row(arm, cost, seconds, operations(model), scores))
     return rows
 
 
@@ -221,8 +225,19 @@ def seconds_of(folder: Path) -> float:
     return sum(float(torch.load(path, weights_only=True, map_location="cpu")["seconds"]) for path in checkpoints)
 
 
+LOOK = 512
+"""Pixels per side of the image that operations are counted on."""
 KILOBYTE = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system counts a process's memory in."""
+
+
+def operations(name: str | Path) -> int:
+    """Return the floating-point operations that a model takes to encode an image of `LOOK` x `LOOK` pixels."""
+    model = load(name, runtime="torch")
+    assert isinstance(model, TorchModel)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.network.encode(torch.zeros(1, 3, LOOK, LOOK, device=model.device))
+    return int(counter.get_total_flops())
 
 
 def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path) -> tuple[dict[str, Labels], float]:

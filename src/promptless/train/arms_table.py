@@ -10,7 +10,7 @@ from promptless import evaluation
 from promptless.evaluation import Evaluation
 from promptless.io.atomic import replacing
 from promptless.io.scores import figure_with_canvas, write_table
-from promptless.train.ablation import Row
+from promptless.train.ablation import LOOK, Row
 
 SHOWN = {
     ("pixel", "Dice (F1) by image"): "Dice",
@@ -57,7 +57,7 @@ def scores_of(rows: Sequence[Row], name: str) -> Evaluation:
 
 def markdown(rows: Sequence[Row], reference: str) -> str:
     """Return the table: an arm per line, its cost, its scores, each with its paired difference to the reference."""
-    heads = ["arm", "trains (M)", "minutes", "peak GiB", "s/image", *SHOWN.values()]
+    heads = ["arm", "trains (M)", "minutes", "peak GiB", "GFLOP", "s/image", *SHOWN.values()]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     base = scores_of(rows, reference)
     for row in rows:
@@ -66,8 +66,8 @@ def markdown(rows: Sequence[Row], reference: str) -> str:
     n = len(rows[0].scores.names)
     lines.append("")
     lines.append(
-        f"{n} images. Below each score: its difference to {reference}, paired by image, with the 95 % bootstrap "
-        "interval over images."
+        f"{n} images. GFLOP: to encode {LOOK} x {LOOK} pixels. Below each score: its difference to {reference}, "
+        "paired by image, with the 95 % bootstrap interval over images."
     )
     lines += [f"- {row.arm.name}: {row.arm.about}" for row in rows if row.arm.about]
     return "\n".join(lines)
@@ -75,10 +75,11 @@ def markdown(rows: Sequence[Row], reference: str) -> str:
 
 def cost(row: Row) -> list[str]:
     """Return what an arm took."""
+    running = [f"{row.operations / 1e9:.0f}", f"{row.seconds:.2f}"]
     if row.arm.model is not None:
-        return ["", "", "", f"{row.seconds:.2f}"]
+        return ["", "", "", *running]
     trainable, minutes = row.cost.trainable / 1e6, row.cost.seconds / 60
-    return [f"{trainable:.2f}", f"{minutes:.1f}", f"{row.cost.memory_bytes / GIB:.1f}", f"{row.seconds:.2f}"]
+    return [f"{trainable:.2f}", f"{minutes:.1f}", f"{row.cost.memory_bytes / GIB:.1f}", *running]
 
 
 def score(row: Row, base: Evaluation, rule: str, figure: str) -> str:
