@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from made_up import NullModel, discs, picture
 from promptless import evaluation
 from promptless.data.sample import Sample
-from promptless.train import ablation, arms_table
+from promptless.train import ablation, arms_table, recipes
 from promptless.train.ablation import Arm, Cost, Row, read, same_generator, varied
 
 PLAN = """
@@ -162,3 +163,18 @@ def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
 
 def test_operations_are_those_of_looking_at_an_image():
     assert 10e9 < ablation.operations("nuclei") < 60e9
+
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+@pytest.mark.parametrize("name", ["sac_monuseg", "sac_ablations", "sac_backbones"])
+def test_every_arm_of_the_recipes_in_the_repository_is_a_recipe(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMPTLESS_DATA", str(tmp_path))
+    plan = read(RECIPES / f"{name}.toml")
+    for one in plan.arms:
+        if one.model is None:
+            ablation.begin(plan, one, tmp_path)
+            recipe = recipes.read(tmp_path / one.name / "recipe.toml")
+            assert recipe.adapter is not None
+            assert recipe.phases
