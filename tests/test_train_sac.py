@@ -27,7 +27,7 @@ from test_train_adapters import prepared_folder
 
 POINTS = PointsConfig(positives=6, negatives=6)
 SCHEDULE = Schedule(steps=60, batch=2, rate=5e-3, warmup=5)
-LARGE = {4: (16, 4), 16: (8, 16)}
+LARGE = {4: (16, 4), 16: (12, 16)}
 """Cells and stride of a patch on which there is something to learn."""
 
 

@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from promptless.config import AdapterConfig, ModelConfig
+from promptless.config import SEMANTIC, AdapterConfig, ModelConfig
 from promptless.networks import lora
 from promptless.networks.backbones import Backbone
 from promptless.networks.checkpoints import fit, single
@@ -32,7 +32,7 @@ class Adapted(nn.Module):
         super().__init__()
         if config.adapter is None:
             raise ValueError(f"{config.name} is no adapter")
-        self.config = config.adapter
+        self.config, self.output = config.adapter, config.output
         check(backbone, generator, config, self.config)
         self.generator = generator
         self.encoder = lora.adapt(backbone, self.config.rank) if self.config.rank else lora.sharing(backbone)
@@ -60,10 +60,11 @@ class Adapted(nn.Module):
         return self
 
     def encode(self, image: Tensor) -> Encoded:
-        """Return the image embedding and the generator's maps."""
+        """Return the image embedding, for semantic output with that of the padding, and the generator's maps."""
         features = self.generator(image)
         shared = features.embedding if self.config.features == "generator" else None
-        return Encoded(self.backbone.encode(image, shared), features.maps)
+        look = self.backbone.encode_padded if self.output == SEMANTIC else self.backbone.encode
+        return Encoded(look(image, shared), features.maps)
 
 
 def check(backbone: Backbone, generator: UNet, model: ModelConfig, config: AdapterConfig) -> None:
