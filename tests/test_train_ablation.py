@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from made_up import NullModel, discs, picture
+from made_up import NULL, NullModel, discs, picture
 from promptless import evaluation
 from promptless.data.sample import Sample
 from promptless.train import ablation, arms_table
@@ -118,14 +119,53 @@ def samples():
         yield Sample(f"s{i}", "unsorted", picture(labels)[None], labels)
 
 
+class Unasked(NullModel):
+    def encode(self, image):
+        raise AssertionError("the model was asked")
+
+
 def test_predictions_are_kept_and_read_again(tmp_path):
     every = list(samples())
     found, seconds = ablation.predictions(Arm("null"), NullModel(), every, tmp_path)
-    again, same = ablation.predictions(Arm("null"), None, every, tmp_path)  # no model is needed any more
+    again, same = ablation.predictions(Arm("null"), Unasked(), every, tmp_path)
     assert seconds == same > 0
     for sample in every:
         assert np.array_equal(found[sample.id], again[sample.id])
         assert np.array_equal(found[sample.id] > 0, sample.labels > 0)
+
+
+def test_predictions_that_were_interrupted_go_on_where_they_were(tmp_path):
+    every = list(samples())
+    ablation.predictions(Arm("null"), NullModel(), every[:2], tmp_path)
+    with pytest.raises(AssertionError, match="was asked"):
+        ablation.predictions(Arm("null"), Unasked(), every, tmp_path)
+    found, seconds = ablation.predictions(Arm("null"), NullModel(), every, tmp_path)
+    assert len(found) == 3
+    assert seconds > 0
+
+
+@pytest.mark.parametrize("other", [NullModel(replace(NULL, name="other"), iou=0.0), "generator"])
+def test_predictions_of_another_model_or_other_masks_are_not_taken(tmp_path, other):
+    every, blind = list(samples()), NullModel(iou=0.0)  # whose decoder trusts none of its masks
+    first = NullModel() if isinstance(other, NullModel) else blind
+    before, _ = ablation.predictions(Arm("a"), first, every, tmp_path)
+    model, masks = (other, "decoded") if isinstance(other, NullModel) else (blind, other)
+    after, _ = ablation.predictions(Arm("a", masks=masks), model, every, tmp_path)
+    assert all(before[s.id].any() != after[s.id].any() for s in every)
+
+
+def test_a_finished_arm_of_another_recipe_is_not_taken_for_this_one(recipe, tmp_path):
+    plan, folder = read(recipe), tmp_path / "out"
+    ablation.begin(plan, arm(plan, "full"), folder)
+    (folder / "full" / "cost.json").write_text(json.dumps({"seconds": 3.0}))
+    assert ablation.trained(plan, arm(plan, "full"), folder)[1].seconds == 3
+    recipe.write_text(PLAN.replace("seed = 3", "seed = 4"))
+    changed = read(recipe)
+    with pytest.raises(ValueError, match=r"full was trained by another recipe: seed was 3 and is 4; put back"):
+        ablation.trained(changed, arm(changed, "full"), folder)
+    elsewhere = replace(plan, ids={**plan.ids, "train": ["c"]})
+    with pytest.raises(ValueError, match=r'train\[0\] was "a" and is "c"'):
+        ablation.trained(elsewhere, arm(plan, "full"), folder)
 
 
 def test_the_generators_own_masks_are_judged_where_an_arm_says_so(tmp_path):
