@@ -33,6 +33,7 @@ from promptless.model import Model
 from promptless.pipeline import coarse, segment
 from promptless.registry import model_hash
 from promptless.train import adapters, material, recipes
+from promptless.train.choosing import choose, choose_coarse
 from promptless.train.measuring import Labels, image_of
 from promptless.train.run import CHECKPOINT
 from promptless.train.state import SHOWN, differences
@@ -151,7 +152,7 @@ def trained(ablation: Ablation, arm: Arm, folder: Path) -> tuple[str | Path, Cos
         check_same(ablation, arm, place)
     else:
         begin(ablation, arm, folder)
-        cost = train_apart(place)
+        cost = train_apart(place, arm.masks)
         with replacing(place / COST) as temporary:
             temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
     return place / "model", from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
@@ -215,17 +216,21 @@ def same_generator(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return GENERATOR in one and all(a.get(k) == b.get(k) for name, (a, b) in tables.items() for k in ALIKE[name])
 
 
-def train_apart(place: Path) -> Cost:
+def train_apart(place: Path, masks: str) -> Cost:
     """Train an arm in a process of its own, whose memory is its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(train_arm, place).result()
+        return pool.submit(train_arm, place, masks).result()
 
 
-def train_arm(place: Path) -> Cost:
-    """Train what the recipe of an arm says, or go on; return what it cost this process."""
+def train_arm(place: Path, masks: str) -> Cost:
+    """Train what the recipe of an arm says, or go on; return what it cost this process.
+
+    Thresholds are chosen on dev for the very masks that the arm is judged by.
+    """
     folder, recipe = place / "model", recipes.read(place / RECIPE)
     samples = material.read(recipe.data, dict(recipe.ids))
-    learned = adapters.learn(recipe, samples, folder, resume=(folder / adapters.RUN).is_dir())
+    resume = (folder / adapters.RUN).is_dir()
+    learned = adapters.learn(recipe, samples, folder, resume=resume, choose=CHOOSERS[masks])
     assert learned is not None
     adapters.install(folder / adapters.RUN / adapters.CANDIDATE, folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
@@ -279,3 +284,4 @@ def decoded(image: Image, model: Model) -> Labels:
 
 
 SEGMENTERS: dict[str, Callable[[Image, Model], Labels]] = {DECODED: decoded, GENERATOR: coarse}
+CHOOSERS = {DECODED: choose, GENERATOR: choose_coarse}

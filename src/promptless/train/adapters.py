@@ -15,7 +15,7 @@ import torch
 from skimage.measure import regionprops
 
 from promptless import library
-from promptless.config import Kind, ModelConfig
+from promptless.config import SEMANTIC, Kind, ModelConfig
 from promptless.data.sample import Sample
 from promptless.io.hashes import sha256
 from promptless.loading import load
@@ -27,10 +27,10 @@ from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchModel
 from promptless.train import devices, material, processes, recipes, report
 from promptless.train.card import CARD, card
-from promptless.train.choosing import Choice, choose
+from promptless.train.choosing import Choice, Chooser, choose
 from promptless.train.looks import Looks
 from promptless.train.measuring import Labels, Line, compare, score, segmented
-from promptless.train.recipes import TASKS, Progress, Recipe, follow
+from promptless.train.recipes import GENERATOR, TASKS, Progress, Recipe, follow
 from promptless.train.report import BASE, Report
 
 RUN, DATA, SPLIT = "run", "data", "split.json"
@@ -133,9 +133,10 @@ def learn(
     *,
     resume: bool = False,
     device: str = "auto",
+    choose: Chooser = choose,
     progress: Progress = lambda done, name: None,
 ) -> Learned | None:
-    """Train an adapter through the phases of a recipe, choose its thresholds on dev, and leave it in run/candidate.
+    """Train an adapter through the phases of a recipe, `choose` its thresholds on dev, and leave it in run/candidate.
 
     Of several processes only the first one chooses and writes; the others return None.
     """
@@ -209,9 +210,15 @@ def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbo
         adapter=config,
         kind=fitted(recipe.model.kind, recipe.said, samples),
         window=replace(recipe.model.window, stride=backbone.stride),
-        input_size=recipe.model.input_size or backbone.image_size,
+        input_size=recipe.model.input_size or seen(recipe) or backbone.image_size,
     )
     return replace(recipe, adapter=config, model=model), backbone
+
+
+def seen(recipe: Recipe) -> int | None:
+    """Return the side of the patches that one mask is learned from, as large as tiles should be; else None."""
+    learned_from = [phase.patch for name, phase in recipe.phases.items() if name != GENERATOR]
+    return learned_from[-1] if learned_from and recipe.model.output == SEMANTIC else None
 
 
 def fitted(kind: Kind, said: Set[str], samples: Sequence[Sample]) -> Kind:
