@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adapting import config_for, small_base
 from made_up import NULL, NullModel, discs, picture
 from promptless import evaluation
 from promptless.data.sample import Sample
+from promptless.networks.adapted import begun
 from promptless.train import ablation, arms_table
 from promptless.train.ablation import Arm, Cost, Row, read, same_generator, varied
 
@@ -177,18 +179,26 @@ def test_the_generators_own_masks_are_judged_where_an_arm_says_so(tmp_path):
     assert all((own[s.id] > 0).sum() == (s.labels > 0).sum() for s in every)
 
 
+def test_the_operations_of_a_look_grow_with_what_is_looked_with(tiny_folder):
+    base = small_base(tiny_folder)
+    small, wide = (begun(base, config_for(base, generator=widths)) for widths in ((4, 8, 16), (8, 16, 32)))
+    stem = 2 * 3 * 9 * 4 * ablation.LOOK**2  # of the first convolution alone: products and sums
+    assert stem < ablation.operations(small) < ablation.operations(wide)
+    assert {p.device.type for p in small.parameters()} == {"cpu"}
+
+
 def rows():
     truth = {s.id: s.labels for s in samples()}
     worse = {name: np.where(labels == 1, 0, labels) for name, labels in truth.items()}
     for name, predicted in (("ours", truth), ("worse", worse)):
         scores = evaluation.evaluate(truth, predicted, ablation.RULES)
-        yield Row(Arm(name, about=f"what {name} is"), Cost(90.0, 2**30, 1_500_000), 0.25, scores)
+        yield Row(Arm(name, about=f"what {name} is"), Cost(90.0, 2**30, 1_500_000, 0.25e12), 0.25, scores)
 
 
 def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
     text = arms_table.markdown(list(rows()), "ours")
     ours, worse = (next(line for line in text.splitlines() if line.startswith(f"| {n} ")) for n in ("ours", "worse"))
-    assert "| 1.50 | 1.5 | 1.0 | 0.25 | 1.000 |" in ours
+    assert "| 1.50 | 1.5 | 1.0 | 0.25 | 0.25 | 1.000 |" in ours
     assert "<br>" not in ours
     assert "0.500<br>-0.500 [-0.500, -0.500]" in worse  # AP: one of two objects in each image
     assert "what worse is" in text

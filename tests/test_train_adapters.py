@@ -227,7 +227,7 @@ def there(monkeypatch):
     class Model:
         config = ModelConfig("old", "1", "CC0-1.0")
 
-    monkeypatch.setattr(adapters, "load", lambda folder: Model)
+    monkeypatch.setattr(adapters, "load", lambda folder, device: Model)
     monkeypatch.setattr(adapters, "segmented", lambda model, samples: {})
     monkeypatch.setattr(adapters, "score", lambda config, samples, found: 0.5)
 

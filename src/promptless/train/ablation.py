@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import resource
@@ -11,7 +12,6 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -19,6 +19,7 @@ from typing import Any
 
 import tomli_w
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from promptless import evaluation
 from promptless.config import from_dict
@@ -30,6 +31,8 @@ from promptless.io import labels as label_images
 from promptless.io.atomic import replacing, replacing_folder
 from promptless.loading import load
 from promptless.model import Model
+from promptless.networks import adapted
+from promptless.networks.adapted import Adapted
 from promptless.pipeline import coarse, segment
 from promptless.registry import model_hash
 from promptless.train import adapters, material, recipes
@@ -84,11 +87,12 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an arm took to train: seconds of its phases, peak memory of the process; 0 where nothing was trained."""
+    """What an arm took to train, and what a look at an image takes; 0 where nothing was trained."""
 
-    seconds: float = 0.0
-    memory_bytes: int = 0
+    seconds: float = 0.0  # of its phases
+    memory_bytes: int = 0  # peak of the GPU where there is one, else of the process
     trainable: int = 0  # parameters
+    operations: float = 0.0  # floating-point operations of one look at `LOOK` x `LOOK` pixels, embedding and maps
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,7 @@ def begin(ablation: Ablation, arm: Arm, folder: Path) -> None:
 
 def varied(recipe: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
     """Return a recipe with an arm's values in it."""
-    content = {name: deepcopy(value) for name, value in recipe.items() if name not in arm.without}
+    content = {name: copy.deepcopy(value) for name, value in recipe.items() if name not in arm.without}
     for dotted, value in arm.set.items():
         *tables, key = dotted.split(".")
         place = content
@@ -232,9 +236,28 @@ def train_arm(place: Path, masks: str) -> Cost:
     resume = (folder / adapters.RUN).is_dir()
     learned = adapters.learn(recipe, samples, folder, resume=resume, choose=CHOOSERS[masks])
     assert learned is not None
+    peak = peak_bytes()
     adapters.install(folder / adapters.RUN / adapters.CANDIDATE, folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
-    return Cost(seconds_of(folder), peak, learned.n_trainable)
+    network = adapted.load(learned.backbone, folder, learned.model)
+    return Cost(seconds_of(folder), peak, learned.n_trainable, operations(network))
+
+
+def peak_bytes() -> int:
+    """Return the peak memory of this process, or what it took of the GPU where there is one."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+
+
+def operations(network: Adapted) -> float:
+    """Return the floating-point operations of one look at `LOOK` x `LOOK` pixels; nothing is computed."""
+    with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        copy.deepcopy(network).to("meta").encode(torch.empty(1, 3, LOOK, LOOK))
+    return float(counter.get_total_flops())
+
+
+LOOK = 1024
+"""Pixels per side of the image that `Cost.operations` are counted for."""
 
 
 def seconds_of(folder: Path) -> float:

@@ -123,7 +123,7 @@ def train(
     notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
     notes += unsized(recipe, samples["train"])
     (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
-    return kept(told, tuple(notes), folder, samples["dev"], force)
+    return kept(told, tuple(notes), folder, samples["dev"], force, device)
 
 
 def learn(
@@ -269,10 +269,12 @@ def measured(
     return after, {part: compare(adapter.config, samples, before, after) for part, samples in held_out.items()}
 
 
-def kept(told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sample], force: bool) -> Outcome:
+def kept(
+    told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sample], force: bool, device: str = "auto"
+) -> Outcome:
     """Move the candidate to its place: into `folder`, or aside where a better one is there."""
     run = folder / RUN
-    refusal = None if force else why_not(told, folder, dev)
+    refusal = None if force else why_not(told, folder, dev, device)
     shutil.rmtree(run / REFUSED, ignore_errors=True)
     if refusal is None:
         install(run / CANDIDATE, folder)
@@ -283,11 +285,11 @@ def kept(told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sampl
     )
 
 
-def why_not(told: Report, folder: Path, dev: Sequence[Sample]) -> str | None:
+def why_not(told: Report, folder: Path, dev: Sequence[Sample], device: str) -> str | None:
     """Return why an adapter must not take the place of what is in `folder`, None where it may."""
     if not is_adapter(folder):
         return None
-    there = load(folder)
+    there = load(folder, device=device)
     if there.config.output != told.config.output:
         return f"the adapter in {folder} gives {there.config.output}, the new one {told.config.output}"
     before = score(there.config, dev, segmented(there, dev))

@@ -57,7 +57,7 @@ def scores_of(rows: Sequence[Row], name: str) -> Evaluation:
 
 def markdown(rows: Sequence[Row], reference: str) -> str:
     """Return the table: an arm per line, its cost, its scores, each with its paired difference to the reference."""
-    heads = ["arm", "trains (M)", "minutes", "peak GiB", "s/image", *SHOWN.values()]
+    heads = ["arm", "trains (M)", "minutes", "peak GiB", "TFLOP", "s/image", *SHOWN.values()]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     base = scores_of(rows, reference)
     for row in rows:
@@ -67,7 +67,7 @@ def markdown(rows: Sequence[Row], reference: str) -> str:
     lines.append("")
     lines.append(
         f"{n} images. Below each score: its difference to {reference}, paired by image, with the 95 % bootstrap "
-        "interval over images."
+        "interval over images. TFLOP: of one look at 1024 x 1024 pixels, prompts apart."
     )
     lines += [f"- {row.arm.name}: {row.arm.about}" for row in rows if row.arm.about]
     return "\n".join(lines)
@@ -76,9 +76,10 @@ def markdown(rows: Sequence[Row], reference: str) -> str:
 def cost(row: Row) -> list[str]:
     """Return what an arm took."""
     if row.arm.model is not None:
-        return ["", "", "", f"{row.seconds:.2f}"]
-    trainable, minutes = row.cost.trainable / 1e6, row.cost.seconds / 60
-    return [f"{trainable:.2f}", f"{minutes:.1f}", f"{row.cost.memory_bytes / GIB:.1f}", f"{row.seconds:.2f}"]
+        return ["", "", "", "", f"{row.seconds:.2f}"]
+    trainable, minutes, tera = row.cost.trainable / 1e6, row.cost.seconds / 60, row.cost.operations / 1e12
+    looked = f"{tera:.2f}" if tera else ""  # not known of an arm that an earlier version trained
+    return [f"{trainable:.2f}", f"{minutes:.1f}", f"{row.cost.memory_bytes / GIB:.1f}", looked, f"{row.seconds:.2f}"]
 
 
 def score(row: Row, base: Evaluation, rule: str, figure: str) -> str:
