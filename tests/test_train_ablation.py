@@ -14,6 +14,7 @@ from promptless.data.sample import Sample
 from promptless.networks.adapted import begun
 from promptless.train import ablation, arms_table
 from promptless.train.ablation import Arm, Cost, Row, read, same_generator, varied
+from test_train_adapters import prepared_folder
 
 PLAN = """
 source = "folder"
@@ -185,6 +186,29 @@ def test_the_operations_of_a_look_grow_with_what_is_looked_with(tiny_folder):
     stem = 2 * 3 * 9 * 4 * ablation.LOOK**2  # of the first convolution alone: products and sums
     assert stem < ablation.operations(small) < ablation.operations(wide)
     assert {p.device.type for p in small.parameters()} == {"cpu"}
+
+
+PHASE = "patch = 64\nsteps = 1\nbatch = 1\nwarmup = 1"
+
+
+def test_every_arm_is_trained_judged_and_told(recipe, tmp_path, monkeypatch):
+    prepared_folder(tmp_path / "cells")
+    monkeypatch.setenv("PROMPTLESS_DATA", str(tmp_path))
+    monkeypatch.setattr(ablation, "train_apart", ablation.train_arm)  # in this process
+    text = PLAN.replace("steps = 2", PHASE).replace('"folder"', '"folder"\ndata = "cells"')
+    text = text.replace('name = "a"', 'name = "a"\nversion = "1"\nlicence = "unknown"')
+    text = text.replace('name = "full"', 'name = "full"\nmasks = "generator"\nwithout = ["joint"]')
+    recipe.write_text(text.replace("{ steps = 1 }", "{ patch = 64, steps = 1, batch = 1, warmup = 1 }"))
+    plan, out = read(recipe), tmp_path / "out"
+    first = ablation.run(plan, out)
+    assert [row.arm.name for row in first] == ["ours", "semantic", "full"]
+    assert all(row.scores.names == ("b",) and row.seconds > 0 for row in first)
+    assert all(row.cost.seconds > 0 and row.cost.trainable > 0 and row.cost.operations > 1e9 for row in first)
+    assert (out / "full" / "model" / "run" / "generator" / "log.csv").read_text() == (
+        out / "ours" / "model" / "run" / "generator" / "log.csv"
+    ).read_text()
+    monkeypatch.setattr(ablation, "train_apart", None)  # what is finished is not done again
+    assert [row.cost for row in ablation.run(plan, out)] == [row.cost for row in first]
 
 
 def rows():
