@@ -16,6 +16,7 @@ from skimage.measure import regionprops
 
 from promptless import library
 from promptless.config import SEMANTIC, Kind, ModelConfig
+from promptless.data.augment import NUCLEUS_PX
 from promptless.data.sample import Sample
 from promptless.io.hashes import sha256
 from promptless.loading import load
@@ -121,7 +122,7 @@ def train(
         tables,
     )
     notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
-    notes += unsized(recipe, samples["train"])
+    notes += unsized(recipe, samples["train"]) + outsized(samples["train"])
     (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
     return kept(told, tuple(notes), folder, samples["dev"], force, device)
 
@@ -257,6 +258,21 @@ def unsized(recipe: Recipe, samples: Sequence[Sample]) -> list[str]:
     assumed = f"the size of a pixel is not known, so the adapter takes it for {recipe.model.kind.pixel_size:g} um; "
     remedy = "where it is another, prepare the images with --mpp (promptless data prepare folder) and train again"
     return [assumed + remedy]
+
+
+def outsized(samples: Sequence[Sample]) -> list[str]:
+    """Return what to say where training shows objects larger or smaller than they are in the images."""
+    low, high = NUCLEUS_PX
+    strange = {sample.id: sample.diameter for sample in samples if not low <= sample.diameter <= high}
+    if not strange:
+        return []
+    name, diameter = next(iter(strange.items()))
+    told = (
+        f"objects in {len(strange)} of {len(samples)} images for train are outside {low:g} to {high:g} pixels across "
+        f"({name}: {diameter:.0f}); they were learned as if brought into that range, and are met as they are: resize "
+        "images and masks alike, and train again"
+    )
+    return [told]
 
 
 def measured(
