@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from promptless.config import SEMANTIC, AdapterConfig, ModelConfig
 from promptless.networks import lora
 from promptless.networks.backbones import Backbone
-from promptless.networks.checkpoints import fit, single
+from promptless.networks.checkpoints import fit, half, single
 from promptless.networks.promptable import Encoded
 from promptless.networks.sam import PromptDecoder
 from promptless.networks.unet import UNet, fitted_heads
@@ -151,11 +151,6 @@ def whole(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     state = single(load_file(path))
     fit(state, wanted).check(str(path), "the adapter that its config.json describes")
     return state
-
-
-def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state with floating-point values in half precision, ready to be written."""
-    return {k: (v.half() if v.is_floating_point() else v).detach().contiguous().clone() for k, v in state.items()}
 
 
 def merged(network: Adapted) -> Backbone:
