@@ -20,6 +20,7 @@ from promptless.config import SEMANTIC, ModelConfig, ProposalConfig
 from promptless.loading import load
 from promptless.networks import backbones
 from promptless.networks.adapted import TRAINED, begun
+from promptless.networks.sam import PromptDecoder
 from promptless.pipeline import segment
 from reference import SMALL
 
@@ -96,6 +97,16 @@ def test_check_says_ok(small, large):
         result = run("check", folder)
         assert (result.exit_code, result.stdout[:12]) == (0, "OK: 4 files,"), result.stderr
         assert tiles in result.stdout
+
+
+def test_check_asks_a_semantic_adapter_for_its_mask(home, tiny_folder, tmp_path, monkeypatch):
+    base = small_base(tiny_folder)
+    config = replace(config_for(base), output=SEMANTIC)
+    folder = write(begun(base, config), config, tmp_path / "semantic")
+    assert run("check", folder).exit_code == 0
+    monkeypatch.setattr(PromptDecoder, "whole", lambda self, embedding, *points: embedding * float("nan"))
+    result = run("check", folder)
+    assert (result.exit_code, "no numbers; train it again" in result.stderr) == (1, True)
 
 
 def test_check_says_what_is_wrong(small, home):

@@ -5,14 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from transformers import SamModel
 
 from adapting import WIDTHS, config_for, learned, published, small_base
 from promptless.config import PARTS, AdapterConfig
 from promptless.networks import adapted
 from promptless.networks.adapted import GENERATOR, TRAINED, begun, n_trainable, part_of, plain
-from promptless.networks.backbones import ARCHITECTURES, skeleton
+from promptless.networks.backbones import ARCHITECTURES, MEAN, STD, file_state, skeleton
 from promptless.networks.sam import PromptDecoder
 from promptless.networks.unet import UNet
+from promptless.train.sac import in_pixels
+from reference import SMALL
 
 LIMIT = 25_000_000
 
@@ -159,6 +163,26 @@ def test_merged_equals_unmerged(backbone, image):
             assert far(a, b) < 1e-4
         assert far(whole.encode(image).embedding, backbone.encode(image)) > 1e-2
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(96, 160), (256, 256)])
+def test_the_mask_of_a_padded_image_is_that_of_the_published_sam(large, shape):
+    """Its decoder attends to the padding, and positions are counted to the end of it."""
+    published = SamModel(SMALL.config()).eval()
+    published.load_state_dict(file_state(large), strict=False)
+    network = begun(large, replace(config_for(large, rank=0), output="semantic")).eval()
+    image = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(2))
+    points, labels = torch.tensor([[[20.0, 50.0], [80.0, 90.0], [0.0, 0.0]]]), torch.tensor([[1, 0, -1]])
+    normal = (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    padded = functional.pad(normal, (0, SMALL.image - shape[1], 0, SMALL.image - shape[0]))
+    with torch.inference_mode():
+        expected = published(
+            padded, input_points=points[:, None, :2].flip(-1), input_labels=labels[:, None, :2], multimask_output=False
+        ).pred_masks[:, 0, 0]
+        low_res = network.decoder.whole(network.encode(image).embedding, points, labels)
+    assert far(low_res, expected) < 1e-4
+    finer = functional.interpolate(expected[:, None], size=(SMALL.image, SMALL.image), mode="bilinear")[:, 0]
+    assert far(in_pixels(low_res, 4, torch.Size(shape)), finer[:, : shape[0], : shape[1]]) < 1e-4
 
 
 def test_another_backbone_is_refused_with_both_hashes(small, large):

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from made_up import NullModel, discs, picture
+from adapting import config_for, small_base
+from made_up import NULL, NullModel, discs, picture
 from promptless import evaluation
 from promptless.data.sample import Sample
+from promptless.networks.adapted import begun
 from promptless.train import ablation, arms_table, recipes
 from promptless.train.ablation import Arm, Cost, Row, read, same_generator, varied
+from test_train_adapters import prepared_folder
 
 PLAN = """
 source = "folder"
@@ -119,14 +123,53 @@ def samples():
         yield Sample(f"s{i}", "unsorted", picture(labels)[None], labels)
 
 
+class Unasked(NullModel):
+    def encode(self, image):
+        raise AssertionError("the model was asked")
+
+
 def test_predictions_are_kept_and_read_again(tmp_path):
     every = list(samples())
     found, seconds = ablation.predictions(Arm("null"), NullModel(), every, tmp_path)
-    again, same = ablation.predictions(Arm("null"), None, every, tmp_path)  # no model is needed any more
+    again, same = ablation.predictions(Arm("null"), Unasked(), every, tmp_path)
     assert seconds == same > 0
     for sample in every:
         assert np.array_equal(found[sample.id], again[sample.id])
         assert np.array_equal(found[sample.id] > 0, sample.labels > 0)
+
+
+def test_predictions_that_were_interrupted_go_on_where_they_were(tmp_path):
+    every = list(samples())
+    ablation.predictions(Arm("null"), NullModel(), every[:2], tmp_path)
+    with pytest.raises(AssertionError, match="was asked"):
+        ablation.predictions(Arm("null"), Unasked(), every, tmp_path)
+    found, seconds = ablation.predictions(Arm("null"), NullModel(), every, tmp_path)
+    assert len(found) == 3
+    assert seconds > 0
+
+
+@pytest.mark.parametrize("other", [NullModel(replace(NULL, name="other"), iou=0.0), "generator"])
+def test_predictions_of_another_model_or_other_masks_are_not_taken(tmp_path, other):
+    every, blind = list(samples()), NullModel(iou=0.0)  # whose decoder trusts none of its masks
+    first = NullModel() if isinstance(other, NullModel) else blind
+    before, _ = ablation.predictions(Arm("a"), first, every, tmp_path)
+    model, masks = (other, "decoded") if isinstance(other, NullModel) else (blind, other)
+    after, _ = ablation.predictions(Arm("a", masks=masks), model, every, tmp_path)
+    assert all(before[s.id].any() != after[s.id].any() for s in every)
+
+
+def test_a_finished_arm_of_another_recipe_is_not_taken_for_this_one(recipe, tmp_path):
+    plan, folder = read(recipe), tmp_path / "out"
+    ablation.begin(plan, arm(plan, "full"), folder)
+    (folder / "full" / "cost.json").write_text(json.dumps({"seconds": 3.0}))
+    assert ablation.trained(plan, arm(plan, "full"), folder)[1].seconds == 3
+    recipe.write_text(PLAN.replace("seed = 3", "seed = 4"))
+    changed = read(recipe)
+    with pytest.raises(ValueError, match=r"full was trained by another recipe: seed was 3 and is 4; put back"):
+        ablation.trained(changed, arm(changed, "full"), folder)
+    elsewhere = replace(plan, ids={**plan.ids, "train": ["c"]})
+    with pytest.raises(ValueError, match=r'train\[0\] was "a" and is "c"'):
+        ablation.trained(elsewhere, arm(plan, "full"), folder)
 
 
 def test_the_generators_own_masks_are_judged_where_an_arm_says_so(tmp_path):
@@ -138,18 +181,49 @@ def test_the_generators_own_masks_are_judged_where_an_arm_says_so(tmp_path):
     assert all((own[s.id] > 0).sum() == (s.labels > 0).sum() for s in every)
 
 
+def test_the_operations_of_a_look_grow_with_what_is_looked_with(tiny_folder):
+    base = small_base(tiny_folder)
+    small, wide = (begun(base, config_for(base, generator=widths)) for widths in ((4, 8, 16), (8, 16, 32)))
+    stem = 2 * 3 * 9 * 4 * ablation.LOOK**2  # of the first convolution alone: products and sums
+    assert stem < ablation.operations(small) < ablation.operations(wide)
+    assert {p.device.type for p in small.parameters()} == {"cpu"}
+
+
+PHASE = "patch = 64\nsteps = 1\nbatch = 1\nwarmup = 1"
+
+
+def test_every_arm_is_trained_judged_and_told(recipe, tmp_path, monkeypatch):
+    prepared_folder(tmp_path / "cells")
+    monkeypatch.setenv("PROMPTLESS_DATA", str(tmp_path))
+    monkeypatch.setattr(ablation, "train_apart", ablation.train_arm)  # in this process
+    text = PLAN.replace("steps = 2", PHASE).replace('"folder"', '"folder"\ndata = "cells"')
+    text = text.replace('name = "a"', 'name = "a"\nversion = "1"\nlicence = "unknown"')
+    text = text.replace('name = "full"', 'name = "full"\nmasks = "generator"\nwithout = ["joint"]')
+    recipe.write_text(text.replace("{ steps = 1 }", "{ patch = 64, steps = 1, batch = 1, warmup = 1 }"))
+    plan, out = read(recipe), tmp_path / "out"
+    first = ablation.run(plan, out)
+    assert [row.arm.name for row in first] == ["ours", "semantic", "full"]
+    assert all(row.scores.names == ("b",) and row.seconds > 0 for row in first)
+    assert all(row.cost.seconds > 0 and row.cost.trainable > 0 and row.operations > 1e9 for row in first)
+    assert (out / "full" / "model" / "run" / "generator" / "log.csv").read_text() == (
+        out / "ours" / "model" / "run" / "generator" / "log.csv"
+    ).read_text()
+    monkeypatch.setattr(ablation, "train_apart", None)  # what is finished is not done again
+    assert [row.cost for row in ablation.run(plan, out)] == [row.cost for row in first]
+
+
 def rows():
     truth = {s.id: s.labels for s in samples()}
     worse = {name: np.where(labels == 1, 0, labels) for name, labels in truth.items()}
     for name, predicted in (("ours", truth), ("worse", worse)):
         scores = evaluation.evaluate(truth, predicted, ablation.RULES)
-        yield Row(Arm(name, about=f"what {name} is"), Cost(90.0, 2**30, 1_500_000), 0.25, 25 * 10**9, scores)
+        yield Row(Arm(name, about=f"what {name} is"), Cost(90.0, 2**30, 1_500_000), 0.25, 0.25e12, scores)
 
 
 def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
     text = arms_table.markdown(list(rows()), "ours")
     ours, worse = (next(line for line in text.splitlines() if line.startswith(f"| {n} ")) for n in ("ours", "worse"))
-    assert "| 1.50 | 1.5 | 1.0 | 25 | 0.25 | 1.000 |" in ours
+    assert "| 1.50 | 1.5 | 1.0 | 0.25 | 0.25 | 1.000 |" in ours
     assert "<br>" not in ours
     assert "0.500<br>-0.500 [-0.500, -0.500]" in worse  # AP: one of two objects in each image
     assert "what worse is" in text
@@ -161,8 +235,8 @@ def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
     assert float(table["ours", "stardist", "AP@0.50 pooled"]["less_reference"]) == 0
 
 
-def test_operations_are_those_of_looking_at_an_image():
-    assert 10e9 < ablation.operations("nuclei") < 60e9
+def test_a_model_that_ships_has_its_operations_counted_too():
+    assert 0.05e12 < ablation.operations(ablation.network_of("nuclei")) < 0.2e12
 
 
 RECIPES = Path(__file__).parent.parent / "recipes"

@@ -21,7 +21,19 @@ from promptless.loading import load
 from promptless.networks.adapted import files
 from promptless.pipeline import segment
 from promptless.train import adapters
-from promptless.train.adapters import CANDIDATE, RECIPE, REFUSED, RUN, check, fitted, install, kept, train, unsized
+from promptless.train.adapters import (
+    CANDIDATE,
+    RECIPE,
+    REFUSED,
+    RUN,
+    check,
+    fitted,
+    install,
+    kept,
+    outsized,
+    train,
+    unsized,
+)
 from promptless.train.choosing import Choice
 from promptless.train.measuring import Line
 from promptless.train.recipes import read
@@ -139,6 +151,13 @@ def test_images_of_unknown_pixel_size_are_told_of(recipe, data):
     assert unsized(known, [replace(sample, mpp=0.25)]) == unsized(replace(known, said={"pixel_size"}), [sample]) == []
 
 
+def test_objects_that_training_does_not_show_as_they_are_are_told_of():
+    places = {"usual": [(150, 150, 40)], "huge": [(150, 150, 70)], "tiny": [(150, 150, 2)], "none": []}
+    samples = [Sample(name, "grey", np.zeros((1, 300, 300)), discs((300, 300), at)) for name, at in places.items()]
+    assert outsized([samples[0], samples[3]]) == []
+    assert "in 2 of 4 images for train are outside 8 to 100 pixels across (huge: 140)" in outsized(samples)[0]
+
+
 def test_the_recipe_that_ships_needs_data_only(data):
     content = read(RECIPE, data=data)
     assert content.adapter == AdapterConfig("nuclei", "")
@@ -227,7 +246,7 @@ def there(monkeypatch):
     class Model:
         config = ModelConfig("old", "1", "CC0-1.0")
 
-    monkeypatch.setattr(adapters, "load", lambda folder: Model)
+    monkeypatch.setattr(adapters, "load", lambda folder, device: Model)
     monkeypatch.setattr(adapters, "segmented", lambda model, samples: {})
     monkeypatch.setattr(adapters, "score", lambda config, samples, found: 0.5)
 

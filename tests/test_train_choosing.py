@@ -8,10 +8,10 @@ import pytest
 from made_up import same_partition
 from promptless.config import SEMANTIC
 from promptless.data.sample import Sample
-from promptless.pipeline import segment
+from promptless.pipeline import coarse, segment
 from promptless.runtimes.torch import TorchModel
-from promptless.train.choosing import FOREGROUNDS, MIN_SCORES, at_least, choose
-from promptless.train.measuring import score, segmented
+from promptless.train.choosing import FOREGROUNDS, MIN_SCORES, at_least, choose, choose_coarse
+from promptless.train.measuring import image_of, score, segmented
 
 
 @pytest.fixture
@@ -37,6 +37,18 @@ def test_what_is_chosen_scores_best_of_the_grid_and_what_is_said_of_it_is_true(t
     for foreground in FOREGROUNDS[::3]:
         other = replace(config, proposals=replace(config.proposals, foreground=foreground), min_score=0.5)
         assert choice.score >= score(other, samples, segmented(TorchModel(tiny, other), samples))
+
+
+def test_for_the_generators_own_masks_the_foreground_that_suits_them_is_chosen(tiny, tiny_config, samples):
+    def own(config):
+        model = TorchModel(tiny, config)
+        return score(config, samples, {sample.id: coarse(image_of(sample), model) for sample in samples})
+
+    config, choice = choose_coarse(tiny, tiny_config, samples, lambda text: None)
+    assert config.min_score == tiny_config.min_score
+    assert choice.score == pytest.approx(own(config))
+    others = [replace(config, proposals=replace(config.proposals, foreground=value)) for value in FOREGROUNDS]
+    assert choice.score == max(own(other) for other in others)
 
 
 def test_of_equals_the_recipes_thresholds_are_taken(tiny, tiny_config, samples):

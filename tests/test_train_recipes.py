@@ -115,11 +115,21 @@ def test_training_yields_a_model_folder_and_resumes_to_the_same(recipe, tmp_path
         ("[generator]", "[generator]\nstepz = 3", "says stepz"),
         ("mlp = 32", "mpl = 32", "says mpl"),
         ('encoder = "both"', 'encoder = "all"', "one of unet, vit, both"),
+        ("[joint]", "[jiont]", "says jiont, which no recipe knows"),
+        ("[joint]", "[sac]", r"has \[sac\]; a model whose output is instances learns in \[generator\], \[decoder\]"),
+        ('licence = "CC0-1.0"', 'licence = "CC0-1.0"\noutput = "semantic"', r"has \[decoder\], \[joint\]; .* semantic"),
+        (TINY[TINY.index("[generator]") : TINY.index("[model]")], "", "has no phase"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused_with_the_place(recipe, old, new, message):
     recipe.write_text(TINY.replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
+        read(recipe)
+
+
+def test_an_image_in_two_parts_of_a_split_is_refused(recipe):
+    (recipe.parent / "split.json").write_text(json.dumps({"train": ["a", "b"], "dev": [], "test": ["b"]}))
+    with pytest.raises(ValueError, match=r"split.json names b twice \(1 in all\); each image is for one part"):
         read(recipe)
 
 

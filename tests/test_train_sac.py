@@ -27,7 +27,7 @@ from test_train_adapters import prepared_folder
 
 POINTS = PointsConfig(positives=6, negatives=6)
 SCHEDULE = Schedule(steps=60, batch=2, rate=5e-3, warmup=5)
-LARGE = {4: (16, 4), 16: (8, 16)}
+LARGE = {4: (16, 4), 16: (12, 16)}
 """Cells and stride of a patch on which there is something to learn."""
 
 
@@ -202,7 +202,6 @@ name = "mine"
 version = "1"
 licence = "unknown"
 output = "semantic"
-input_size = 64
 [model.points]
 rule = "probability"
 positives = 5
@@ -224,6 +223,7 @@ def test_a_recipe_trains_a_semantic_adapter_that_segments(tmp_path):
     assert {"ce", "dice", "generator_bce"} <= set(columns["sac_joint"])
     model = load(tmp_path / "mine", threads=1)
     assert model.config.points == PointsConfig("probability", 5, 0)
+    assert model.config.input_size == 64  # tiles as large as the patches
     result = segment(np.zeros((100, 70), np.uint8), model)
     assert result.labels.shape == (100, 70)
     assert len(result.prompts) == 6

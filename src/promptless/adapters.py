@@ -14,10 +14,12 @@ from promptless import library, loading, registry
 from promptless.config import INSTANCES, AdapterConfig, ModelConfig
 from promptless.io.atomic import replacing_folder
 from promptless.io.hashes import sha256
+from promptless.prompts import Points
+from promptless.semantic import asked_whole
 from promptless.view import tiling
 
 if TYPE_CHECKING:
-    from promptless.model import Model
+    from promptless.model import Array, ImageEmbedding, Model
     from promptless.networks.adapted import Adapted
 
 CARD, REPORT = "README.md", "run/report/report.json"
@@ -159,8 +161,15 @@ def answered(model: Model, folder: Path) -> None:
         np.zeros((1, 1, window.logits, window.logits), np.float32),
         np.zeros(1, np.bool_),
     )
-    if not all(np.isfinite(values).all() for values in (*seen, *decoded)):
+    whole = [] if model.config.output == INSTANCES else [answered_whole(model, seen)]
+    if not all(np.isfinite(values).all() for values in (*seen, *decoded, *whole)):
         raise ValueError(f"the adapter in {folder} answers with values that are no numbers; train it again")
+
+
+def answered_whole(model: Model, seen: ImageEmbedding) -> Array:
+    """Return the one mask of a semantic model for a point in the middle of the made-up image."""
+    point = Points.of([(PICTURE / 2, PICTURE / 2)])
+    return asked_whole(model).whole(seen.features, *point.padded(model.config.points.tokens))
 
 
 def merge(folder: Path, output: Path) -> str:

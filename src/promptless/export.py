@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from promptless.config import ModelConfig
 from promptless.io.hashes import sha256
-from promptless.networks.checkpoints import WEIGHTS, single
+from promptless.networks.checkpoints import WEIGHTS, half, single
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.networks.sam import PromptDecoder
 from promptless.registry import CONFIG
@@ -78,11 +78,6 @@ def round_to_half(network: N) -> N:
     twin = copy.deepcopy(network)
     twin.load_state_dict(single(half(network.state_dict())), assign=True)
     return twin
-
-
-def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state with floating-point values in half precision."""
-    return {k: (v.half() if v.is_floating_point() else v).cpu().contiguous().clone() for k, v in state.items()}
 
 
 def encode_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:

@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 class ImageEmbedding(NamedTuple):
     """What a model has seen in an image (channel, *spatial) whose sides are multiples of `config.pad`."""
 
-    features: Array  # (channel, *spatial / stride)
+    features: Array  # (channel, *spatial / stride); of a semantic model with those of the padding, where it pads
     maps: Array  # (`config.maps`, *spatial): the prompt generator's logits: foreground, interior distance, classes
 
 
@@ -54,6 +54,7 @@ class SemanticModel(Model, Protocol):
     def whole(self, features: Array, point_coords: Array, point_labels: NDArray[np.int64]) -> Array:
         """Return the logits (*grid, four per cell and axis) of the one mask that one set of points yields.
 
+        Beyond the image they are of what the model padded it with.
         `features` (channel, *grid) is an embedding, `point_coords` (tokens, ndim) are in pixels of the image that
         it is of, `point_labels` (tokens,) 1, 0, or -1 for padding.
         """

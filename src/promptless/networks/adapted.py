@@ -10,10 +10,10 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from promptless.config import AdapterConfig, ModelConfig
+from promptless.config import SEMANTIC, AdapterConfig, ModelConfig
 from promptless.networks import lora
 from promptless.networks.backbones import Backbone
-from promptless.networks.checkpoints import fit, single
+from promptless.networks.checkpoints import fit, half, single
 from promptless.networks.promptable import Encoded
 from promptless.networks.sam import PromptDecoder
 from promptless.networks.unet import UNet, fitted_heads
@@ -32,7 +32,7 @@ class Adapted(nn.Module):
         super().__init__()
         if config.adapter is None:
             raise ValueError(f"{config.name} is no adapter")
-        self.config = config.adapter
+        self.config, self.output = config.adapter, config.output
         check(backbone, generator, config, self.config)
         self.generator = generator
         self.encoder = lora.adapt(backbone, self.config.rank) if self.config.rank else lora.sharing(backbone)
@@ -60,10 +60,11 @@ class Adapted(nn.Module):
         return self
 
     def encode(self, image: Tensor) -> Encoded:
-        """Return the image embedding and the generator's maps."""
+        """Return the image embedding, for semantic output with that of the padding, and the generator's maps."""
         features = self.generator(image)
         shared = features.embedding if self.config.features == "generator" else None
-        return Encoded(self.backbone.encode(image, shared), features.maps)
+        look = self.backbone.encode_padded if self.output == SEMANTIC else self.backbone.encode
+        return Encoded(look(image, shared), features.maps)
 
 
 def check(backbone: Backbone, generator: UNet, model: ModelConfig, config: AdapterConfig) -> None:
@@ -150,11 +151,6 @@ def whole(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     state = single(load_file(path))
     fit(state, wanted).check(str(path), "the adapter that its config.json describes")
     return state
-
-
-def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state with floating-point values in half precision, ready to be written."""
-    return {k: (v.half() if v.is_floating_point() else v).detach().contiguous().clone() for k, v in state.items()}
 
 
 def merged(network: Adapted) -> Backbone:

@@ -121,14 +121,21 @@ class Backbone(nn.Module):
     def encode(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         """Return the embedding (batch, channel, *spatial / stride) of an image (batch, 3, *spatial) in [0, 1].
 
-        Where the backbone takes one size of image only, a smaller one is padded with the mean colour, as SAM's
-        is, and the embedding cut back. `features` (batch, channel, *spatial / 4) are taken in place of those of
-        the backbone's own U-Net.
+        Where the backbone takes one size of image only, the embedding is cut back to the image. `features` (batch,
+        channel, *spatial / 4) are taken in place of those of the backbone's own U-Net.
+        """
+        height, width = (-(-n // self.stride) for n in image.shape[2:])
+        return self.encode_padded(image, features)[:, :, :height, :width]
+
+    def encode_padded(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        """Return the embedding of an image likewise, with that of the padding around it.
+
+        Where the backbone takes one size of image only, a smaller one is padded with the mean colour, as SAM's is. Who
+        asks for a mask of the whole image needs all of it: SAM's decoder looks at the padding too, and counts
+        positions to its end.
         """
         mean, std = (image.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         coarse = sam.encode(self.image_encoder, self.padded((image - mean) / std))
-        height, width = (-(-n // self.patch) for n in image.shape[2:])
-        coarse = coarse[:, :, :height, :width]
         if self.project is None:
             return coarse
         seen = self.trunk(image).embedding if features is None and self.trunk is not None else features

@@ -177,6 +177,12 @@ def fit(state: Mapping[str, Tensor], network: Mapping[str, Tensor]) -> Fit:
     )
 
 
+def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state on the CPU with floating-point values in half precision, ready to be written."""
+    values = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    return {name: value.detach().cpu().contiguous().clone() for name, value in values.items()}
+
+
 def single(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a network's state with floating-point values in single precision."""
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}

@@ -138,7 +138,8 @@ class PromptDecoder(nn.Module):
         """Return the logits (n, 4 gy, 4 gx) of one mask per image, each from one set of points on all of it.
 
         `embedding` (n, channel, gy, gx), `point_coords` (n, tokens, 2) in pixels of the image, `point_labels`
-        (n, tokens). This is SAM as published, and SAC's output (arXiv 2401.13220): one mask for the whole image.
+        (n, tokens). This is SAM as published, and SAC's output (arXiv 2401.13220): one mask for the whole image,
+        and, where the image was padded for the encoder, for its padding too, as far as `embedding` has that.
         """
         grid = (int(embedding.shape[2]), int(embedding.shape[3]))
         sparse = self.embed_tokens(point_coords, point_labels, (grid[0] * self.stride, grid[1] * self.stride))

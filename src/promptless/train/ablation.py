@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import resource
@@ -11,16 +12,13 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from typing import Any
 
-import numpy as np
 import tomli_w
 import torch
-from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from promptless import evaluation
@@ -30,19 +28,24 @@ from promptless.data.sample import Sample
 from promptless.evaluation import Evaluation
 from promptless.image import Image
 from promptless.io import labels as label_images
-from promptless.io.atomic import replacing
+from promptless.io.atomic import replacing, replacing_folder
 from promptless.loading import load
 from promptless.model import Model
+from promptless.networks.adapted import Adapted
+from promptless.networks.promptable import Promptable
 from promptless.pipeline import coarse, segment
+from promptless.registry import model_hash
 from promptless.runtimes.torch import TorchModel
 from promptless.train import adapters, material, recipes
+from promptless.train.choosing import choose, choose_coarse
+from promptless.train.measuring import Labels, image_of
 from promptless.train.run import CHECKPOINT
+from promptless.train.state import SHOWN, differences
 
 Progress = Callable[[float, str], None]
-Labels = NDArray[np.integer]
 
 TABLE, RULES = "ablate", ("pixel", "stardist", "msa", "aji+")
-COST, PREDICTIONS, RECIPE = "cost.json", "predictions", "recipe.toml"
+COST, PREDICTIONS, RECIPE, SPLIT = "cost.json", "predictions", "recipe.toml", "split.json"
 DECODED, GENERATOR = "decoded", "generator"
 """Whose masks an arm is judged by: the decoder's, or the prompt generator's own, cut by the watershed."""
 
@@ -85,10 +88,10 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an arm took to train: seconds of its phases, peak memory of the process; 0 where nothing was trained."""
+    """What an arm took to train, and what a look at an image takes; 0 where nothing was trained."""
 
-    seconds: float = 0.0
-    memory_bytes: int = 0
+    seconds: float = 0.0  # of its phases
+    memory_bytes: int = 0  # peak of the GPU where there is one, else of the process
     trainable: int = 0  # parameters
 
 
@@ -99,16 +102,13 @@ class Row:
     arm: Arm
     cost: Cost
     seconds: float
-    operations: int  # floating-point operations of encoding `LOOK` x `LOOK` pixels
+    operations: float  # floating-point operations of one look at `LOOK` x `LOOK` pixels, prompts apart
     scores: Evaluation
 
 
 def read(path: Path) -> Ablation:
     """Read a recipe file with an `[ablate]` table: `reference`, `rules`, and `[[ablate.arm]]`s."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    content = recipes.parsed(path)
     if TABLE not in content:
         raise ValueError(f"{path} has no [{TABLE}] with arms to compare; `promptless train` is for a single recipe")
     table = content.pop(TABLE)
@@ -120,7 +120,7 @@ def read(path: Path) -> Ablation:
             f"{path}: the arms are {', '.join(names) or 'missing'}; each needs a name of its own, and `reference` and "
             f"`after` the name of one" + (f" ({', '.join(sorted(unknown))} is none)" if unknown else "")
         )
-    ids = json.loads((path.parent / content["split"]).read_text(encoding="utf-8"))
+    ids = recipes.split_in(path.parent / content["split"])
     return Ablation(content, ids, arms, table.get("reference", names[0]), tuple(table.get("rules", RULES)))
 
 
@@ -140,7 +140,7 @@ def run(
         predicted, seconds = predictions(arm, load(model), samples, folder / arm.name / PREDICTIONS / split)
         truth = {sample.id: sample.labels for sample in samples}
         scores = evaluation.evaluate(truth, predicted, ablation.rules)
-        rows.append(Row(arm, cost, seconds, operations(model), scores))
+        rows.append(Row(arm, cost, seconds, operations(network_of(model)), scores))
     return rows
 
 
@@ -154,31 +154,51 @@ def trained(ablation: Ablation, arm: Arm, folder: Path) -> tuple[str | Path, Cos
     if arm.model is not None:
         return arm.model, Cost()
     place = folder / arm.name
-    if not (place / COST).is_file():
+    if (place / COST).is_file():
+        check_same(ablation, arm, place)
+    else:
         begin(ablation, arm, folder)
-        cost = train_apart(place)
+        cost = train_apart(place, arm.masks)
         with replacing(place / COST) as temporary:
             temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
     return place / "model", from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
+
+
+def check_same(ablation: Ablation, arm: Arm, place: Path) -> None:
+    """Raise where the arm that was trained in `place` is not the one that is meant now."""
+    before, now = tomllib.loads((place / RECIPE).read_text(encoding="utf-8")), recipe_of(ablation, arm)
+    told = differences(before, now) + differences(recipes.split_in(place / SPLIT), dict(ablation.ids))
+    if told:
+        raise ValueError(
+            f"the arm in {place} was trained by another recipe: {'; '.join(told[:SHOWN])}; "
+            "put back what the recipe said, delete that folder, or choose another with -o"
+        )
+
+
+def recipe_of(ablation: Ablation, arm: Arm) -> dict[str, Any]:
+    """Return the recipe of an arm, as it is written beside its split."""
+    return {**varied(ablation.recipe, arm), "split": SPLIT}
 
 
 def begin(ablation: Ablation, arm: Arm, folder: Path) -> None:
     """Write an arm's recipe, and take over the trained generator of the arm that it comes after."""
     place = folder / arm.name
     place.mkdir(parents=True, exist_ok=True)
-    content = {**varied(ablation.recipe, arm), "split": "split.json"}
-    (place / "split.json").write_text(json.dumps(ablation.ids, indent=1) + "\n", encoding="utf-8")
+    content = recipe_of(ablation, arm)
+    (place / SPLIT).write_text(json.dumps(ablation.ids, indent=1) + "\n", encoding="utf-8")
     (place / RECIPE).write_text(tomli_w.dumps(content), encoding="utf-8")
     if arm.after is not None:
         earlier = varied(ablation.recipe, next(other for other in ablation.arms if other.name == arm.after))
         source, target = (folder / name / "model" / "run" / GENERATOR for name in (arm.after, arm.name))
         if same_generator(content, earlier) and source.is_dir() and not target.exists():
-            copytree(source, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing_folder(target) as aside:
+                copytree(source, aside, dirs_exist_ok=True)
 
 
 def varied(recipe: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
     """Return a recipe with an arm's values in it."""
-    content = {name: deepcopy(value) for name, value in recipe.items() if name not in arm.without}
+    content = {name: copy.deepcopy(value) for name, value in recipe.items() if name not in arm.without}
     for dotted, value in arm.set.items():
         *tables, key = dotted.split(".")
         place = content
@@ -202,21 +222,50 @@ def same_generator(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return GENERATOR in one and all(a.get(k) == b.get(k) for name, (a, b) in tables.items() for k in ALIKE[name])
 
 
-def train_apart(place: Path) -> Cost:
+def train_apart(place: Path, masks: str) -> Cost:
     """Train an arm in a process of its own, whose memory is its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(train_arm, place).result()
+        return pool.submit(train_arm, place, masks).result()
 
 
-def train_arm(place: Path) -> Cost:
-    """Train what the recipe of an arm says, or go on; return what it cost this process."""
+def train_arm(place: Path, masks: str) -> Cost:
+    """Train what the recipe of an arm says, or go on; return what it cost this process.
+
+    Thresholds are chosen on dev for the very masks that the arm is judged by.
+    """
     folder, recipe = place / "model", recipes.read(place / RECIPE)
     samples = material.read(recipe.data, dict(recipe.ids))
-    learned = adapters.learn(recipe, samples, folder, resume=(folder / adapters.RUN).is_dir())
+    resume = (folder / adapters.RUN).is_dir()
+    learned = adapters.learn(recipe, samples, folder, resume=resume, choose=CHOOSERS[masks])
     assert learned is not None
+    peak = peak_bytes()
     adapters.install(folder / adapters.RUN / adapters.CANDIDATE, folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
     return Cost(seconds_of(folder), peak, learned.n_trainable)
+
+
+def peak_bytes() -> int:
+    """Return the peak memory of this process, or what it took of the GPU where there is one."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+
+
+def network_of(name: str | Path) -> Adapted | Promptable:
+    """Return the network in a model, by name or folder, as torch has it."""
+    model = load(name, runtime="torch")
+    assert isinstance(model, TorchModel)
+    return model.network
+
+
+def operations(network: Adapted | Promptable) -> float:
+    """Return the floating-point operations of one look at `LOOK` x `LOOK` pixels; nothing is computed."""
+    with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        copy.deepcopy(network).to("meta").encode(torch.empty(1, 3, LOOK, LOOK))
+    return float(counter.get_total_flops())
+
+
+LOOK = 1024
+"""Pixels per side of the image that operations are counted for."""
 
 
 def seconds_of(folder: Path) -> float:
@@ -225,48 +274,39 @@ def seconds_of(folder: Path) -> float:
     return sum(float(torch.load(path, weights_only=True, map_location="cpu")["seconds"]) for path in checkpoints)
 
 
-LOOK = 512
-"""Pixels per side of the image that operations are counted on."""
 KILOBYTE = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system counts a process's memory in."""
 
 
-def operations(name: str | Path) -> int:
-    """Return the floating-point operations that a model takes to encode an image of `LOOK` x `LOOK` pixels."""
-    model = load(name, runtime="torch")
-    assert isinstance(model, TorchModel)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model.network.encode(torch.zeros(1, 3, LOOK, LOOK, device=model.device))
-    return int(counter.get_total_flops())
-
-
 def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path) -> tuple[dict[str, Labels], float]:
-    """Return an arm's label image of every sample, kept in `folder`, and the median seconds per image."""
-    folder.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, float] = {}
+    """Return an arm's label image of every sample, and the median seconds per image.
+
+    They are kept in `folder`, where those of another model, or of the other's masks, are deleted.
+    """
+    maker, timings = {"model": model_hash(model.config), "masks": arm.masks}, folder / SECONDS
+    kept = json.loads(timings.read_text(encoding="utf-8")) if timings.is_file() else {}
+    if {name: kept.get(name) for name in maker} != maker:
+        rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        kept = {**maker, "seconds": {}}
     found: dict[str, Labels] = {}
     for sample in samples:
         path = folder / f"{sample.id}_labels.tif"
-        if path.is_file():
+        if sample.id in kept["seconds"] and path.is_file():
             found[sample.id] = label_images.read(path)
             continue
         began = time.perf_counter()
         found[sample.id] = SEGMENTERS[arm.masks](image_of(sample), model)
-        seconds[sample.id] = time.perf_counter() - began
+        kept["seconds"][sample.id] = time.perf_counter() - began
         with replacing(path) as temporary:
             label_images.write_array(found[sample.id], temporary)
-    timings = folder / "seconds.json"
-    if seconds:
-        known = json.loads(timings.read_text(encoding="utf-8")) if timings.is_file() else {}
-        timings.write_text(json.dumps(known | seconds) + "\n", encoding="utf-8")
-    return found, float(statistics.median(json.loads(timings.read_text(encoding="utf-8")).values()))
+        with replacing(timings) as temporary:
+            temporary.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    return found, float(statistics.median(kept["seconds"].values()))
 
 
-def image_of(sample: Sample) -> Image:
-    """Return the image of a sample, with its pixel size where that is known."""
-    if sample.mpp is None:
-        return Image(sample.pixels)
-    return Image(sample.pixels, spacing=(sample.mpp,) * sample.labels.ndim, unit="um")
+SECONDS = "seconds.json"
+"""Beside the predictions: whose they are, and the seconds that each of them took."""
 
 
 def decoded(image: Image, model: Model) -> Labels:
@@ -275,3 +315,4 @@ def decoded(image: Image, model: Model) -> Labels:
 
 
 SEGMENTERS: dict[str, Callable[[Image, Model], Labels]] = {DECODED: decoded, GENERATOR: coarse}
+CHOOSERS = {DECODED: choose, GENERATOR: choose_coarse}

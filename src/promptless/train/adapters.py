@@ -15,7 +15,8 @@ import torch
 from skimage.measure import regionprops
 
 from promptless import library
-from promptless.config import Kind, ModelConfig
+from promptless.config import SEMANTIC, Kind, ModelConfig
+from promptless.data.augment import NUCLEUS_PX
 from promptless.data.sample import Sample
 from promptless.io.hashes import sha256
 from promptless.loading import load
@@ -27,10 +28,10 @@ from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchModel
 from promptless.train import devices, material, processes, recipes, report
 from promptless.train.card import CARD, card
-from promptless.train.choosing import Choice, choose
+from promptless.train.choosing import Choice, Chooser, choose
 from promptless.train.looks import Looks
 from promptless.train.measuring import Labels, Line, compare, score, segmented
-from promptless.train.recipes import TASKS, Progress, Recipe, follow
+from promptless.train.recipes import GENERATOR, TASKS, Progress, Recipe, follow
 from promptless.train.report import BASE, Report
 
 RUN, DATA, SPLIT = "run", "data", "split.json"
@@ -121,9 +122,9 @@ def train(
         tables,
     )
     notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
-    notes += unsized(recipe, samples["train"])
+    notes += unsized(recipe, samples["train"]) + outsized(samples["train"])
     (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
-    return kept(told, tuple(notes), folder, samples["dev"], force)
+    return kept(told, tuple(notes), folder, samples["dev"], force, device)
 
 
 def learn(
@@ -133,9 +134,10 @@ def learn(
     *,
     resume: bool = False,
     device: str = "auto",
+    choose: Chooser = choose,
     progress: Progress = lambda done, name: None,
 ) -> Learned | None:
-    """Train an adapter through the phases of a recipe, choose its thresholds on dev, and leave it in run/candidate.
+    """Train an adapter through the phases of a recipe, `choose` its thresholds on dev, and leave it in run/candidate.
 
     Of several processes only the first one chooses and writes; the others return None.
     """
@@ -209,9 +211,15 @@ def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbo
         adapter=config,
         kind=fitted(recipe.model.kind, recipe.said, samples),
         window=replace(recipe.model.window, stride=backbone.stride),
-        input_size=recipe.model.input_size or backbone.image_size,
+        input_size=recipe.model.input_size or seen(recipe) or backbone.image_size,
     )
     return replace(recipe, adapter=config, model=model), backbone
+
+
+def seen(recipe: Recipe) -> int | None:
+    """Return the side of the patches that one mask is learned from, as large as tiles should be; else None."""
+    learned_from = [phase.patch for name, phase in recipe.phases.items() if name != GENERATOR]
+    return learned_from[-1] if learned_from and recipe.model.output == SEMANTIC else None
 
 
 def fitted(kind: Kind, said: Set[str], samples: Sequence[Sample]) -> Kind:
@@ -252,6 +260,21 @@ def unsized(recipe: Recipe, samples: Sequence[Sample]) -> list[str]:
     return [assumed + remedy]
 
 
+def outsized(samples: Sequence[Sample]) -> list[str]:
+    """Return what to say where training shows objects larger or smaller than they are in the images."""
+    low, high = NUCLEUS_PX
+    strange = {sample.id: sample.diameter for sample in samples if not low <= sample.diameter <= high}
+    if not strange:
+        return []
+    name, diameter = next(iter(strange.items()))
+    told = (
+        f"objects in {len(strange)} of {len(samples)} images for train are outside {low:g} to {high:g} pixels across "
+        f"({name}: {diameter:.0f}); they were learned as if brought into that range, and are met as they are: resize "
+        "images and masks alike, and train again"
+    )
+    return [told]
+
+
 def measured(
     adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Callable[[str], None]
 ) -> tuple[dict[str, Labels], dict[str, list[Line]]]:
@@ -262,10 +285,12 @@ def measured(
     return after, {part: compare(adapter.config, samples, before, after) for part, samples in held_out.items()}
 
 
-def kept(told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sample], force: bool) -> Outcome:
+def kept(
+    told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sample], force: bool, device: str = "auto"
+) -> Outcome:
     """Move the candidate to its place: into `folder`, or aside where a better one is there."""
     run = folder / RUN
-    refusal = None if force else why_not(told, folder, dev)
+    refusal = None if force else why_not(told, folder, dev, device)
     shutil.rmtree(run / REFUSED, ignore_errors=True)
     if refusal is None:
         install(run / CANDIDATE, folder)
@@ -276,11 +301,11 @@ def kept(told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sampl
     )
 
 
-def why_not(told: Report, folder: Path, dev: Sequence[Sample]) -> str | None:
+def why_not(told: Report, folder: Path, dev: Sequence[Sample], device: str) -> str | None:
     """Return why an adapter must not take the place of what is in `folder`, None where it may."""
     if not is_adapter(folder):
         return None
-    there = load(folder)
+    there = load(folder, device=device)
     if there.config.output != told.config.output:
         return f"the adapter in {folder} gives {there.config.output}, the new one {told.config.output}"
     before = score(there.config, dev, segmented(there, dev))

@@ -10,7 +10,7 @@ from promptless import evaluation
 from promptless.evaluation import Evaluation
 from promptless.io.atomic import replacing
 from promptless.io.scores import figure_with_canvas, write_table
-from promptless.train.ablation import LOOK, Row
+from promptless.train.ablation import Row
 
 SHOWN = {
     ("pixel", "Dice (F1) by image"): "Dice",
@@ -57,7 +57,7 @@ def scores_of(rows: Sequence[Row], name: str) -> Evaluation:
 
 def markdown(rows: Sequence[Row], reference: str) -> str:
     """Return the table: an arm per line, its cost, its scores, each with its paired difference to the reference."""
-    heads = ["arm", "trains (M)", "minutes", "peak GiB", "GFLOP", "s/image", *SHOWN.values()]
+    heads = ["arm", "trains (M)", "minutes", "peak GiB", "TFLOP", "s/image", *SHOWN.values()]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     base = scores_of(rows, reference)
     for row in rows:
@@ -66,8 +66,8 @@ def markdown(rows: Sequence[Row], reference: str) -> str:
     n = len(rows[0].scores.names)
     lines.append("")
     lines.append(
-        f"{n} images. GFLOP: to encode {LOOK} x {LOOK} pixels. Below each score: its difference to {reference}, "
-        "paired by image, with the 95 % bootstrap interval over images."
+        f"{n} images. Below each score: its difference to {reference}, paired by image, with the 95 % bootstrap "
+        "interval over images. TFLOP: of one look at 1024 x 1024 pixels, prompts apart."
     )
     lines += [f"- {row.arm.name}: {row.arm.about}" for row in rows if row.arm.about]
     return "\n".join(lines)
@@ -75,7 +75,7 @@ def markdown(rows: Sequence[Row], reference: str) -> str:
 
 def cost(row: Row) -> list[str]:
     """Return what an arm took."""
-    running = [f"{row.operations / 1e9:.0f}", f"{row.seconds:.2f}"]
+    running = [f"{row.operations / 1e12:.2f}", f"{row.seconds:.2f}"]
     if row.arm.model is not None:
         return ["", "", "", *running]
     trainable, minutes = row.cost.trainable / 1e6, row.cost.seconds / 60

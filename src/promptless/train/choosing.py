@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from promptless.config import INSTANCES, ModelConfig
 from promptless.data.sample import Sample
 from promptless.networks.adapted import Adapted
-from promptless.pipeline import segment
+from promptless.pipeline import coarse, segment
 from promptless.result import Segmentation
 from promptless.runtimes.torch import TorchModel
 from promptless.train.measuring import Labels, Told, image_of, score, segmented
@@ -34,6 +34,10 @@ class Choice:
         return abs(self.foreground - config.proposals.foreground) + abs(self.min_score - config.min_score)
 
 
+Chooser = Callable[[Adapted, ModelConfig, Sequence[Sample], Told], tuple[ModelConfig, Choice]]
+"""Chooses a configuration on samples, and says what it scores there."""
+
+
 def choose(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell: Told) -> tuple[ModelConfig, Choice]:
     """Return the configuration with the thresholds that score best on `samples`, and what they score.
 
@@ -43,11 +47,30 @@ def choose(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tel
     if config.output != INSTANCES:
         found = segmented(TorchModel(network, config), samples, tell)
         return config, Choice(config.proposals.foreground, config.min_score, score(config, samples, found))
-    choices = [
-        choice for value in FOREGROUNDS for choice in tried(network, with_foreground(config, value), samples, tell)
-    ]
-    best = max(choices, key=lambda choice: (np.nan_to_num(choice.score, nan=-1.0), -choice.distance(config)))
+    best = best_of(
+        [choice for value in FOREGROUNDS for choice in tried(network, with_foreground(config, value), samples, tell)],
+        config,
+    )
     return replace(with_foreground(config, best.foreground), min_score=best.min_score), best
+
+
+def choose_coarse(
+    network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell: Told
+) -> tuple[ModelConfig, Choice]:
+    """Return likewise the configuration with the foreground that suits the prompt generator's own masks best."""
+    choices = []
+    for value in FOREGROUNDS:
+        model = TorchModel(network, with_foreground(config, value))
+        tell(f"choosing, foreground {value:g}, the generator's own masks")
+        found = {sample.id: coarse(image_of(sample), model) for sample in samples}
+        choices.append(Choice(value, config.min_score, score(config, samples, found)))
+    best = best_of(choices, config)
+    return with_foreground(config, best.foreground), best
+
+
+def best_of(choices: Sequence[Choice], config: ModelConfig) -> Choice:
+    """Return the choice that scores best, of equals the one nearest to a configuration."""
+    return max(choices, key=lambda choice: (np.nan_to_num(choice.score, nan=-1.0), -choice.distance(config)))
 
 
 def tried(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell: Told) -> list[Choice]:

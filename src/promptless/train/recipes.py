@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from promptless.config import SEMANTIC, AdapterConfig, ModelConfig, ProposalConfig, from_dict
+from promptless.config import INSTANCES, SEMANTIC, AdapterConfig, ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
 from promptless.data.sample import Sample
 from promptless.data.sources import SOURCES
@@ -99,6 +99,9 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     `data` is a prepared folder to take instead, with its own split; `backbone` the one to take instead.
     """
     content, where = parsed(path), str(path)
+    strange = sorted(set(content) - KNOWN)
+    if strange:
+        raise ValueError(f"{path} says {', '.join(strange)}, which no recipe knows; it knows {sorted(KNOWN)}")
     adapter = adapter_config(content, backbone, where)
     required = {"seed", "model"} | ({"source", "split"} if data is None else set())
     missing = sorted((required | ({"sampling", "network"} if adapter is None else set())) - set(content))
@@ -110,6 +113,8 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
         raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
     source = content["source"] if data is None else "folder"
     model = ModelConfig.from_dict(content["model"], where)
+    phases = {name: Phase.from_dict(content[name], where) for name in TASKS if name in content}
+    check_phases(phases, model, content.get("start"), where)
     return Recipe(
         source,
         data_folder(content.get("data", source)) if data is None else data,
@@ -117,7 +122,7 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
         content["seed"],
         content.get("sampling", {}),
         None if adapter else sized(content["network"], model.maps, where),
-        {name: Phase.from_dict(content[name], where) for name in TASKS if name in content},
+        phases,
         model,
         content.get("start"),
         adapter,
@@ -133,6 +138,15 @@ def parsed(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
+
+
+def check_phases(phases: Iterable[str], model: ModelConfig, start: str | None, where: str) -> None:
+    """Raise where something else is trained than what the model gives, or nothing, from nothing."""
+    fitting, named = PHASES[model.output], list(phases)
+    strange = [name for name in named if name not in fitting]
+    if strange or not (named or start):
+        told = f"has [{'], ['.join(strange)}]" if strange else "has no phase"
+        raise ValueError(f"{where} {told}; a model whose output is {model.output} learns in [{'], ['.join(fitting)}]")
 
 
 def adapter_config(content: Mapping[str, Any], backbone: str | None, where: str) -> AdapterConfig | None:
@@ -152,10 +166,13 @@ def adapter_config(content: Mapping[str, Any], backbone: str | None, where: str)
 
 
 def split_in(path: Path) -> dict[str, list[str]]:
-    """Return the ids of train, dev and test in a file."""
+    """Return the ids of train, dev and test in a file; an image that is in two parts would be judged by itself."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; it says which images are for train, dev and test")
     content: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    twice = sorted(name for name, n in Counter(name for names in content.values() for name in names).items() if n > 1)
+    if twice:
+        raise ValueError(f"{path} names {', '.join(twice[:3])} twice ({len(twice)} in all); each image is for one part")
     return content
 
 
@@ -336,3 +353,7 @@ TASKS: dict[str, Callable[[Promptable | Adapted, Recipe, Phase], Task]] = {
     "sac": sac_task,
     "sac_joint": sac_joint_task,
 }
+PHASES = {INSTANCES: (GENERATOR, "decoder", "joint"), SEMANTIC: (GENERATOR, "sac", "sac_joint")}
+"""Which of them train what a model gives."""
+KNOWN = {"source", "data", "split", "seed", "start", "sampling", "network", "adapter", "model", "ablate", *TASKS}
+"""What a recipe may say; `ablate` is for `promptless ablate`."""

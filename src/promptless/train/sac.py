@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from promptless.config import PointsConfig
+from promptless.config import UPSCALING, PointsConfig
 from promptless.discriminate import discriminate
 from promptless.networks.adapted import Adapted
 from promptless.networks.promptable import Encoded, Promptable
@@ -96,7 +96,8 @@ class SacTask:
         """Return the losses of the masks that the generator's points yield."""
         coords, labels = self.prompts(encoded.maps[:, 0], batch["index"])
         logits = self.module.decoder.whole(encoded.embedding, coords, labels)
-        return self.loss(in_pixels(logits.float(), batch["labels"].shape[1:]), foreground(batch))
+        target = foreground(batch)
+        return self.loss(in_pixels(logits.float(), self.module.decoder.stride / UPSCALING, target.shape[1:]), target)
 
     def prompts(self, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return points (batch, tokens, 2) and their labels (batch, tokens), padded with -1 to one count for all.
@@ -146,9 +147,8 @@ def foreground(batch: Batch) -> Tensor:
     return (batch["labels"] > 0).float()
 
 
-def in_pixels(logits: Tensor, shape: torch.Size) -> Tensor:
-    """Return logits (batch, *grid) at every pixel (batch, *shape)."""
-    if logits.shape[1:] == shape:
-        return logits
-    finer: Tensor = functional.interpolate(logits[:, None], size=shape, mode="bilinear", align_corners=False)[:, 0]
-    return finer
+def in_pixels(logits: Tensor, pitch: float, shape: torch.Size) -> Tensor:
+    """Return logits (batch, *grid), `pitch` pixels apart, at every pixel (batch, *shape), without what is padding."""
+    if pitch != 1:
+        logits = functional.interpolate(logits[:, None], scale_factor=pitch, mode="bilinear", align_corners=False)[:, 0]
+    return logits[:, : shape[0], : shape[1]]
