@@ -7,7 +7,9 @@ import pytest
 
 from made_up import discs, picture, same_partition
 from promptless.data.augment import (
+    NEAR,
     NUCLEUS_PX,
+    VARIETIES,
     Geometry,
     brown_cytoplasm,
     brown_map,
@@ -131,3 +133,28 @@ def test_classes_come_from_the_very_pixels_that_labels_come_from(sample, seed):
     for label, value in ((1, 3), (2, 1), (3, UNKNOWN)):
         alone = replace(told, labels=np.where(told.labels == label, told.labels, 0))
         assert (classes[take_patch(alone, geometry, 64)[1] > 0] == value).all()
+
+
+def test_a_near_patch_looks_like_its_image(rng):
+    labels = discs((96, 96), [(30, 30, 12), (62, 60, 14)])
+    pixels = np.stack([np.where(labels > 0, value, 210) for value in (120, 70, 160)]).astype(np.uint8)
+    sample = Sample("a", "HE", pixels, labels)
+    near = VARIETIES[NEAR]
+    zooms, changes = [], []
+    for _ in range(40):
+        zooms.append(near.zoom(sample, rng))
+        geometry = draw_geometry(sample, 64, rng, near)
+        patch, objects = take_patch(sample, geometry, 64)
+        changed = near.colour(patch.copy(), objects, sample.category, rng)
+        assert changed.shape == patch.shape
+        assert changed.dtype == np.float32
+        assert 0 <= changed.min() <= changed.max() <= 1
+        changes.append(np.abs(changed - patch).mean())
+    assert 0.8 <= min(zooms) < max(zooms) <= 1.25
+    assert 0 < np.mean(changes) < 0.12
+    assert max(changes) < 0.35
+
+
+def test_a_grey_near_patch_has_three_channels(sample, rng):
+    patch, objects = take_patch(sample, draw_geometry(sample, 32, rng, VARIETIES[NEAR]), 32)
+    assert VARIETIES[NEAR].colour(patch, objects, sample.category, rng).shape == (3, 32, 32)

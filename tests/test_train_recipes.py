@@ -15,7 +15,7 @@ from promptless.config import AdapterConfig
 from promptless.loading import load
 from promptless.pipeline import segment
 from promptless.train import devices
-from promptless.train.recipes import Phase, data_folder, identity, read, train
+from promptless.train.recipes import Phase, data_folder, identity, read, train, variety_of
 from promptless.train.sac import MaskLoss
 from promptless.train.state import differences
 
@@ -296,3 +296,11 @@ def test_the_generator_alone_knows_of_no_prompt_and_no_lora(recipe):
     for phase, same in (("generator", True), ("joint", False)):
         one, other = (identity(r, phase) for r in (small, large))
         assert (one == other) == same
+
+
+def test_patches_vary_widely_unless_the_recipe_is_of_an_adapter_or_says_else(recipe):
+    assert read(recipe).variety == "wide"
+    assert variety_of({"adapter": {}}, "recipe") == "near"
+    assert variety_of({"adapter": {}, "variety": "wide"}, "recipe") == "wide"
+    with pytest.raises(ValueError, match="variety = 'wild'; it must be one of wide, near"):
+        variety_of({"variety": "wild"}, "recipe")

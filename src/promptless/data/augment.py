@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,16 +37,9 @@ class Geometry:
         return max(1, round(math.sqrt(abs(float(np.linalg.det(self.matrix))))))
 
 
-def draw_geometry(sample: Sample, size: int, rng: np.random.Generator) -> Geometry:
-    """Draw position, scale, rotation, aspect and mirroring of a patch, inside the image where it fits.
-
-    Two patches in three stay near the image's own scale; the third takes its nuclei anywhere in `NUCLEUS_PX`.
-    """
-    if rng.uniform() < 2 / 3:
-        zoom = math.exp(rng.uniform(math.log(0.7), math.log(1.5)))
-    else:
-        zoom = math.exp(rng.uniform(*np.log(NUCLEUS_PX))) / sample.diameter
-    zoom = min(max(zoom, NUCLEUS_PX[0] / sample.diameter), NUCLEUS_PX[1] / sample.diameter, 6.0)
+def draw_geometry(sample: Sample, size: int, rng: np.random.Generator, variety: Variety | None = None) -> Geometry:
+    """Draw position, scale, rotation, aspect and mirroring of a patch, inside the image where it fits."""
+    zoom = (variety or VARIETIES[WIDE]).zoom(sample, rng)
     angle = rng.choice([rng.uniform(0, 2 * math.pi), math.pi / 2 * rng.integers(4)])
     aspect = math.exp(rng.normal(0, 0.07))
     mirror = rng.choice([-1, 1])
@@ -54,6 +48,20 @@ def draw_geometry(sample: Sample, size: int, rng: np.random.Generator) -> Geomet
     margin = size / 2 / zoom
     centre = tuple(rng.uniform(margin, n - margin) if n > 2 * margin else n / 2 for n in sample.labels.shape)
     return Geometry(centre, tuple(map(tuple, matrix)))  # type: ignore[arg-type]
+
+
+def wide_zoom(sample: Sample, rng: np.random.Generator) -> float:
+    """Draw a scale: two in three near the image's own, the third with its nuclei anywhere in `NUCLEUS_PX`."""
+    if rng.uniform() < 2 / 3:
+        zoom = math.exp(rng.uniform(math.log(0.7), math.log(1.5)))
+    else:
+        zoom = math.exp(rng.uniform(*np.log(NUCLEUS_PX))) / sample.diameter
+    return min(max(zoom, NUCLEUS_PX[0] / sample.diameter), NUCLEUS_PX[1] / sample.diameter, 6.0)
+
+
+def near_zoom(sample: Sample, rng: np.random.Generator) -> float:
+    """Draw a scale near the image's own."""
+    return math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
 
 
 def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, NDArray[np.int32]]:
@@ -108,6 +116,19 @@ def colour(patch: Array, labels: NDArray[np.int32], category: str, rng: np.rando
     return intensity(patch.astype(np.float32), rng)
 
 
+def near_colour(patch: Array, labels: NDArray[np.int32], category: str, rng: np.random.Generator) -> Array:
+    """Return the patch (3, *spatial) in [0, 1] as the same microscope and the same stain might show it another day."""
+    patch = np.repeat(patch, 3 // len(patch), axis=0)
+    gain, offset = np.exp(rng.normal(0, 0.08, (3, 1, 1))), rng.normal(0, 0.03, (3, 1, 1))
+    patch = (np.clip(patch * gain + offset, 0, 1) ** math.exp(rng.normal(0, 0.2))).astype(np.float32)
+    if rng.uniform() < 0.2:
+        sigma = rng.uniform(0.3, 1.0)
+        patch = ndimage.gaussian_filter(patch, (0, sigma, sigma))
+    if rng.uniform() < 0.3:
+        patch = patch + rng.standard_normal(patch.shape[1:], np.float32) * rng.uniform(0, 0.04)
+    return np.asarray(np.clip(patch, 0, 1), np.float32)
+
+
 def intensity(patch: Array, rng: np.random.Generator) -> Array:
     """Return the patch blurred, noisier, inverted, brighter or darker, or with another contrast."""
     if rng.uniform() < 0.25:
@@ -151,3 +172,17 @@ def smooth_noise(shape: tuple[int, ...], length: float, rng: np.random.Generator
     grid = torch.from_numpy(coarse)[None, None]
     fine = functional.interpolate(grid, shape, mode="bicubic", align_corners=True)[0, 0]
     return np.asarray(fine.clamp(0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How far patches may be from the images that they are taken of: scale, colours, and added crowds."""
+
+    zoom: Callable[[Sample, np.random.Generator], float]
+    colour: Callable[[Array, NDArray[np.int32], str, np.random.Generator], Array]
+    crowded: float  # the share of fluorescence patches that get copies of their own objects
+
+
+WIDE, NEAR = "wide", "near"
+VARIETIES = {WIDE: Variety(wide_zoom, colour, 0.4), NEAR: Variety(near_zoom, near_colour, 0.0)}
+"""Other microscopes, stains and scales, for a model that is to cope with all; or images like those at hand."""

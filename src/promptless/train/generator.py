@@ -12,14 +12,12 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from promptless.data import augment
+from promptless.data.augment import VARIETIES, WIDE, Variety
 from promptless.data.crowd import crowd
 from promptless.data.sample import UNKNOWN, Sample
 from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
 from promptless.train.loop import Batch
-
-CROWDED = 0.4
-"""The share of fluorescence patches that get copies of their own objects (see `promptless.data.crowd`)."""
 
 
 class GeneratorTask:
@@ -83,14 +81,21 @@ class Patches(Dataset[Batch]):
     how much each of its pixels counts.
     """
 
-    def __init__(self, samples: Sequence[Sample], weights: Mapping[str, float], size: int, seed: int) -> None:
-        self.samples, self.size, self.seed = samples, size, seed
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        weights: Mapping[str, float],
+        size: int,
+        seed: int,
+        variety: Variety = VARIETIES[WIDE],
+    ) -> None:
+        self.samples, self.size, self.seed, self.variety = samples, size, seed, variety
         self.probability = sampling_probability(samples, weights)
         self.class_weights = class_weights(samples)
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
-        image, labels, classes = draw_patch(self.samples, self.probability, self.size, rng)
+        image, labels, classes = draw_patch(self.samples, self.probability, self.size, rng, self.variety)
         targets, weight = generator_targets(labels)
         arrays = {"image": image, "labels": labels, "targets": targets, "weight": weight, "index": np.array(index)}
         if len(self.class_weights):
@@ -112,18 +117,24 @@ class Patch(NamedTuple):
     classes: np.ndarray
 
 
-def draw_patch(samples: Sequence[Sample], probability: np.ndarray, size: int, rng: np.random.Generator) -> Patch:
+def draw_patch(
+    samples: Sequence[Sample],
+    probability: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    variety: Variety = VARIETIES[WIDE],
+) -> Patch:
     """Return an augmented patch from a sample drawn by `probability`."""
     sample = draw_sample(samples, probability, rng)
-    geometry = augment.draw_geometry(sample, size, rng)
+    geometry = augment.draw_geometry(sample, size, rng, variety)
     patch, labels = augment.take_patch(sample, geometry, size)
     classes = augment.take_classes(sample, geometry, size) if sample.classes else np.where(labels > 0, UNKNOWN, 0)
-    if sample.category.startswith("fluorescence") and rng.uniform() < CROWDED:
+    if sample.category.startswith("fluorescence") and rng.uniform() < variety.crowded:
         of_object = np.zeros(int(labels.max()) + 1, np.int64)
         of_object[labels] = classes
         patch, labels, origin = crowd(patch, labels, rng)
         classes = of_object[origin]
-    return Patch(augment.colour(patch, labels, sample.category, rng), labels, classes)
+    return Patch(variety.colour(patch, labels, sample.category, rng), labels, classes)
 
 
 def class_weights(samples: Sequence[Sample]) -> np.ndarray:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from promptless.config import INSTANCES, SEMANTIC, AdapterConfig, ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
+from promptless.data.augment import NEAR, VARIETIES, WIDE
 from promptless.data.sample import Sample
 from promptless.data.sources import SOURCES
 from promptless.export import export
@@ -83,6 +84,7 @@ class Recipe:
     start: str | None = None  # a model, by name or folder, whose weights training goes on from
     adapter: AdapterConfig | None = None  # where the result is one; the hash is known once the backbone is loaded
     said: frozenset[str] = frozenset()  # fields of the model's kind that the recipe has; an adapter's data says others
+    variety: str = WIDE  # of the patches, by its name in `VARIETIES`
 
     @property
     def generator(self) -> tuple[int, ...]:
@@ -127,7 +129,16 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
         content.get("start"),
         adapter,
         frozenset(content["model"].get("kind", {})),
+        variety_of(content, where),
     )
+
+
+def variety_of(content: Mapping[str, Any], where: str) -> str:
+    """Return how varied the patches are; an adapter is for images like those at hand, unless its recipe says else."""
+    variety = content.get("variety", NEAR if "adapter" in content else WIDE)
+    if variety not in VARIETIES:
+        raise ValueError(f"{where} says variety = {variety!r}; it must be one of {', '.join(VARIETIES)}")
+    return str(variety)
 
 
 def parsed(path: Path) -> dict[str, Any]:
@@ -229,6 +240,7 @@ def identity(recipe: Recipe, name: str) -> dict[str, Any]:
         "phase": {**asdict(phase), "schedule": phase.schedule.deciding()},
         "sampling": dict(recipe.sampling),
         "train": list(recipe.ids["train"]),
+        "variety": recipe.variety,
         "maps": model.maps,
     }
     if name == GENERATOR:
@@ -258,7 +270,9 @@ def follow(
     before = 0
     for number, (name, phase) in enumerate(recipe.phases.items()):
         task = TASKS[name](network, recipe, phase)
-        patches = Patches(samples, weights(recipe, samples), phase.patch, recipe.seed + number)
+        patches = Patches(
+            samples, weights(recipe, samples), phase.patch, recipe.seed + number, VARIETIES[recipe.variety]
+        )
         mean = fit(
             task,
             patches,
@@ -355,5 +369,8 @@ TASKS: dict[str, Callable[[Promptable | Adapted, Recipe, Phase], Task]] = {
 }
 PHASES = {INSTANCES: (GENERATOR, "decoder", "joint"), SEMANTIC: (GENERATOR, "sac", "sac_joint")}
 """Which of them train what a model gives."""
-KNOWN = {"source", "data", "split", "seed", "start", "sampling", "network", "adapter", "model", "ablate", *TASKS}
+KNOWN = {
+    *("source", "data", "split", "seed", "start", "sampling", "variety", "network", "adapter", "model", "ablate"),
+    *TASKS,
+}
 """What a recipe may say; `ablate` is for `promptless ablate`."""
