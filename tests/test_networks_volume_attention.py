@@ -9,7 +9,6 @@ from torch.nn import functional
 from promptless.networks.volume.attention import (
     WindowAttention,
     assembled,
-    evenly,
     one_hot_positions,
     padded,
     partitioned,
@@ -124,11 +123,3 @@ def test_those_are_together_who_share_a_cell_of_the_grid(drawn):
 
 def test_one_hot_positions_count_each_axis():
     assert one_hot_positions((2, 3)).tolist()[4] == [0, 1, 0, 1, 0]
-
-
-@pytest.mark.parametrize(
-    ("layers", "taps"),
-    [(12, (2, 5, 8, 11)), (24, (5, 11, 17, 23)), (32, (7, 15, 23, 31)), (4, (0, 1, 2, 3)), (1, (0,) * 4)],
-)
-def test_taps_are_a_quarter_apart(layers, taps):
-    assert evenly(layers, 4) == taps

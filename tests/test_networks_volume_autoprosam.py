@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from promptless.networks.backbones import ARCHITECTURES, skeleton
 from promptless.networks.volume.autoprosam import (
@@ -82,6 +83,16 @@ def test_crops_of_any_size_have_logits_of_their_size(backbone, shape):
     assert answer.logits.shape == (1, 3, *shape)
     assert answer.logits.isfinite().all()
     assert answer.prompt.shape == (1, backbone.embedding, *(-(-n // network.stride) for n in shape))
+
+
+def test_an_incomplete_crop_is_one_whose_border_goes_on(backbone):
+    network, crop = autoprosam(backbone), random_crop(17, 5, 10)
+    stride = network.stride
+    missing = [-n % stride for n in crop.shape[2:]]
+    whole = functional.pad(crop, [n for width in reversed(missing) for n in (0, width)], mode="replicate")
+    with torch.inference_mode():
+        assert far(network(crop), network(whole)[:, :, :17, :5, :10]) < 1e-5
+    assert any(missing)
 
 
 def test_a_batch_is_its_items(backbone):

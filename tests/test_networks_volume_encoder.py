@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from promptless.networks.backbones import ARCHITECTURES, skeleton
-from promptless.networks.volume.encoder import ADAPTERS, Block, MendedAdapter, SpatialAdapter, VolumeEncoder
+from promptless.networks.volume.encoder import ADAPTERS, Block, MendedAdapter, SpatialAdapter, VolumeEncoder, evenly
 from promptless.train.memory import sparing
 from volumes import both_backbones, random_crop
 
@@ -181,3 +181,11 @@ def test_half_precision_is_near(backbones):
         with torch.autocast("cpu", torch.bfloat16):
             near = made(crop)[-1].float()
     assert (near - exact).abs().mean() < 0.1 * exact.abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("layers", "taps"),
+    [(12, (2, 5, 8, 11)), (24, (5, 11, 17, 23)), (32, (7, 15, 23, 31)), (4, (0, 1, 2, 3)), (1, (0,) * 4)],
+)
+def test_taps_are_a_quarter_apart(layers, taps):
+    assert evenly(layers, 4) == taps

@@ -144,8 +144,3 @@ def together(grid: Shape, window: Shape, shift: Shape) -> Tensor | None:
         groups = 4 * groups + group.reshape([-1 if i == axis else 1 for i in range(len(grid))])
     ids = partitioned(groups[None, ..., None], window)[0, ..., 0]
     return ids[:, :, None] == ids[:, None]
-
-
-def evenly(n: int, parts: int) -> tuple[int, ...]:
-    """Return which of `n` layers end each of `parts` equal parts, counted from 0: (2, 5, 8, 11) for 4 parts of 12."""
-    return tuple(-(-n * i // parts) - 1 for i in range(1, parts + 1))

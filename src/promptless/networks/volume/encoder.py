@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from promptless.networks.backbones import Backbone
 from promptless.networks.lora import sharing
-from promptless.networks.volume.attention import WindowAttention, evenly
+from promptless.networks.volume.attention import WindowAttention
 from promptless.networks.volume.folding import PatchEmbedding
 from promptless.networks.volume.layers import ChannelNorm, pooled, shared
 
@@ -137,11 +137,12 @@ class VolumeEncoder(nn.Module):
         tokens = self.patches(crop)
         if self.positions is not None:
             tokens = tokens + self.positions(tuple(tokens.shape[1:-1]))
-        after = []
-        for block in self.blocks:
+        seen = {}
+        for i, block in enumerate(self.blocks):
             tokens = block(tokens)
-            after.append(tokens)
-        return tuple(neck(after[i].movedim(-1, 1)) for i, neck in zip(self.taps, self.necks, strict=True))
+            if i in self.taps:
+                seen[i] = tokens.movedim(-1, 1)
+        return tuple(neck(seen[i]) for i, neck in zip(self.taps, self.necks, strict=True))
 
 
 def neck(width: int, outputs: int) -> nn.Module:
@@ -161,3 +162,8 @@ def trained_copy(norm: nn.LayerNorm) -> nn.LayerNorm:
         parameter.data = parameter.detach().clone()
         parameter.requires_grad_(True)
     return copy
+
+
+def evenly(n: int, parts: int) -> tuple[int, ...]:
+    """Return which of `n` layers end each of `parts` equal parts, counted from 0: (2, 5, 8, 11) for 4 parts of 12."""
+    return tuple(-(-n * i // parts) - 1 for i in range(1, parts + 1))
