@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from promptless.networks.backbones import ARCHITECTURES, skeleton
 from promptless.networks.volume.encoder import ADAPTERS, Block, MendedAdapter, SpatialAdapter, VolumeEncoder, evenly
@@ -111,6 +112,25 @@ def test_the_published_adapter_only_adds_and_the_mended_starts_at_nothing():
     assert mended.up.weight.grad.abs().sum() > 0
 
 
+def test_the_adapter_is_what_was_published():
+    """Linear, ReLU, depth-wise 3x3x3 convolution, ReLU, linear, ReLU, and the tokens themselves."""
+    adapter, tokens = SpatialAdapter(8), torch.randn(1, 3, 4, 5, 8)
+    with torch.inference_mode():
+        inside = functional.relu(functional.linear(tokens, adapter.down.weight, adapter.down.bias))
+        mixed = functional.conv3d(
+            inside.permute(0, 4, 1, 2, 3), adapter.mix.weight, adapter.mix.bias, padding=1, groups=4
+        ).permute(0, 2, 3, 4, 1)
+        added = functional.linear(functional.relu(mixed), adapter.up.weight, adapter.up.bias)
+        assert torch.allclose(adapter(tokens), tokens + functional.relu(added), atol=1e-6)
+
+
+def test_the_adapter_comes_before_the_layer_and_its_residual(backbones):
+    layer, tokens = backbones["large"].image_encoder.layers[0], torch.randn(1, 3, 4, 5, 32)
+    block, plain = Block(layer, "published", 32, 4, 2), Block(layer, "none", 32, 4, 2)
+    with torch.inference_mode():
+        assert torch.equal(block(tokens), plain(block.adapter(tokens)))
+
+
 def test_adapters_are_chosen_by_name():
     assert set(ADAPTERS) == {"published", "mended", "none"}
     assert n_parameters([ADAPTERS["none"](16)]) == 0
@@ -141,7 +161,7 @@ def test_positions_span_the_crop_and_at_published_size_are_pooled_by_two():
     inflated = real("sam_vit_b").positions.to_empty(device="cpu")
     torch.nn.init.normal_(inflated.table)
     torch.nn.init.normal_(inflated.depth)
-    expected = torch.nn.functional.avg_pool2d(inflated.table.movedim(-1, 1), 2)[0].movedim(0, -1)
+    expected = functional.avg_pool2d(inflated.table.movedim(-1, 1), 2)[0].movedim(0, -1)
     with torch.inference_mode():
         assert torch.allclose(inflated((32, 32, 32)), expected[:, :, None] + inflated.depth, atol=1e-5)
 
