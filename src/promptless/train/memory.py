@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 def sparing(module: nn.Module, memory: str) -> Iterator[None]:
     """Within the block, train `module` "fast" or in "lean" memory.
 
-    Lean, the layers of SAM's image encoder keep only what goes into them, and are computed again for the
-    gradients (Chen et al. 2016). Losses, gradients and the names in the state dict stay the same.
+    Lean, the layers of SAM's image encoder, on planes or inflated, keep only what goes into them, and are computed
+    again for the gradients (Chen et al. 2016). Losses, gradients and the names in the state dict stay the same.
     """
     layers = transformer_layers(module) if memory == "lean" else []
     if memory == "lean" and not layers:
@@ -33,7 +33,9 @@ def sparing(module: nn.Module, memory: str) -> Iterator[None]:
 
 
 def transformer_layers(module: nn.Module) -> list[nn.Module]:
-    """Return the layers of every SAM image encoder inside a module."""
+    """Return the layers of every SAM image encoder inside a module, inflated or not."""
     from transformers.models.sam.modeling_sam import SamVisionLayer
 
-    return [part for part in module.modules() if isinstance(part, SamVisionLayer)]
+    from promptless.networks.volume.encoder import Block
+
+    return [part for part in module.modules() if isinstance(part, SamVisionLayer | Block)]

@@ -1,0 +1,39 @@
+"""Figures of the networks on volumes.
+
+    python benchmarks/volumetric.py folding --side 128     seconds and memory of the folded patch embedding of one crop
+                                                           of side^3 voxels, beside the published chain, on ViT-B's
+                                                           sizes at random weights
+
+Pause everything else while times are taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from folding import WAYS, folding, measured
+
+FIGURES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "folding": lambda asked: (
+        measured(asked.way, asked.side, asked.repeats)
+        if asked.way
+        else folding(asked.side, asked.repeats, asked.memory)
+    ),
+}
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=FIGURES)
+    parser.add_argument("--side", type=int, default=128, help="voxels per side of the crop, a multiple of 4")
+    parser.add_argument("--repeats", type=int, default=3, help="times are medians of so many")
+    parser.add_argument("--memory", type=float, default=4.0, help="GB that no way may take; one that would is left out")
+    parser.add_argument("--way", choices=WAYS, help="only this way, in this process")
+    asked = parser.parse_args()
+    FIGURES[asked.what](asked)
+
+
+if __name__ == "__main__":
+    main()
