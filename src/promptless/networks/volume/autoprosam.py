@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from promptless.networks.adapted import half
 from promptless.networks.backbones import Backbone
-from promptless.networks.checkpoints import fit, single
+from promptless.networks.checkpoints import fit, half, single
 from promptless.networks.volume.decoder import Aggregation
 from promptless.networks.volume.encoder import ADAPTERS, TAPS, VolumeEncoder
 from promptless.networks.volume.folding import STARTS
