@@ -24,7 +24,7 @@ from promptless.io.scans.parts import Part, damaged, parts_in
 from promptless.io.scans.slices import Slice, check_alike, check_gaps, check_upright, slices_of
 
 Headed = tuple[Part, Dataset]
-NO_IMAGES = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "PLAN", "DOC")
+NO_IMAGES = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "PLAN", "DOC", "ECG")
 """Modalities of objects that go with a series, and are none."""
 LOCALISER = "LOCALIZER"
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -102,8 +102,10 @@ def images_in(parts: Sequence[Part]) -> tuple[dict[str, list[Headed]], int]:
     localisers = 0
     for part in parts:
         header = header_of(part)
-        if "Rows" not in header or header.get("Modality", "") in NO_IMAGES:
+        if header.get("Modality", "") in NO_IMAGES:
             continue
+        if "Rows" not in header:
+            raise damaged(part, ValueError("it does not say how many rows it has"))
         if LOCALISER in header.get("ImageType", ()):
             localisers += 1
             continue

@@ -45,7 +45,13 @@ def write_seg(labels: NDArray[np.integer[Any]], series: Series, names: Mapping[i
         raise ValueError("there is no name of a label; a DICOM SEG needs one at least")
     numbers = np.zeros(max(values) + 1, np.uint8 if len(values) < 256 else np.uint16)
     numbers[values] = np.arange(1, len(values) + 1)
-    sources, frames = in_files(grid.to_file_order(labels, series.affine).T, series)
+    planes = grid.to_file_order(labels, series.affine).T
+    if planes.shape != series.shape[::-1]:
+        raise ValueError(
+            f"labels have the shape {labels.shape}, and their series {series.shape} columns, rows and slices; they "
+            "must agree"
+        )
+    sources, frames = in_files(planes, series)
     written = Segmentation(
         source_images=sources,
         pixel_array=numbers[frames],
@@ -72,9 +78,12 @@ def in_files(planes: NDArray[Any], series: Series) -> tuple[list[Dataset], NDArr
         part = slices[0][1].part
         try:
             with part.open() as file:
-                files.append(pydicom.dcmread(file, stop_before_pixels=True))
+                one = pydicom.dcmread(file, stop_before_pixels=True)
         except Exception as error:  # on damaged bytes, anything
             raise damaged(part, error) from error
+        if not one.get("SliceThickness"):  # it may be left out or empty in DICOM, but not in highdicom
+            one.SliceThickness = series.gap
+        files.append(one)
         order += [place for place, _ in sorted(slices, key=lambda placed: placed[1].frame)]
     return files, planes[order]
 
