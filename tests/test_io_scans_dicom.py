@@ -108,6 +108,23 @@ def test_a_zip_and_folders_in_folders_are_the_same_series(stored, tmp_path):
     assert np.array_equal(read(folder).data, expected)
 
 
+def test_damaged_archives_are_refused(stored, tmp_path, monkeypatch):
+    folder = made.series(tmp_path / "s", stored)
+    with zipfile.ZipFile(tmp_path / "s.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+    whole = (tmp_path / "s.zip").read_bytes()
+    for at in (300, 500):
+        (tmp_path / "s.zip").write_bytes(whole[:at] + bytes(40) + whole[at + 40 :])
+        assert "which cannot be read" in refusal(tmp_path / "s.zip")
+    (tmp_path / "s.zip").write_bytes(whole[: len(whole) // 2])
+    assert "is not a ZIP archive, or is cut short" in refusal(tmp_path / "s.zip")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", (folder / "000.dcm").read_bytes() + bytes(2 * 2**20))
+    monkeypatch.setenv("PROMPTLESS_MAX_MEMORY", "0.001")
+    assert "unpacked it takes 0.0 GB, and 0.0 may be" in refusal(tmp_path / "bomb.zip")
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (3, 0, 4, 1, 2)])
 def test_a_file_of_many_frames_is_a_series(order, stored, tmp_path):
     expected = read(made.series(tmp_path / "s", stored))

@@ -22,7 +22,7 @@ def named(path: Path) -> Iterator[None]:
         yield
     except UnreadableImageError as error:
         raise type(error)(f"{path} {error}") from error
-    except (PermissionError, ImportError):
+    except PermissionError:
         raise
     except Exception as error:  # what decoders raise on damaged bytes is anything, MemoryError for sizes in headers
         what = " ".join(str(error).split()) or type(error).__name__

@@ -71,7 +71,7 @@ def read(path: Path, series: str | None = None) -> Image:
     with opened(path, series) as found, named(path):
         columns, rows, n = found.shape
         kept = type_of(found)
-        size = sum(slices[0][1].part.size for slices in of_files(found).values())
+        size = sum(slices[0][1].part.size for slices in of_files(found))
         memory.check_scan(size, (n, rows, columns), kept, kept)
         voxels = np.empty((n, rows, columns), kept)
         decode(found, voxels)
@@ -155,12 +155,12 @@ def ordered(files: Sequence[Headed], notes: tuple[str, ...]) -> Series:
     return Series(str(header.get("SeriesInstanceUID", "")), name_of(header), tuple(slices), notes)
 
 
-def of_files(series: Series) -> dict[str, list[tuple[int, Slice]]]:
-    """Return the slices of a series, with their places in it, by the file that they are in."""
-    found: dict[str, list[tuple[int, Slice]]] = {}
+def of_files(series: Series) -> list[list[tuple[int, Slice]]]:
+    """Return the slices of a series, with their places in it, file by file."""
+    found: dict[int, list[tuple[int, Slice]]] = {}
     for place, one in enumerate(series.slices):
-        found.setdefault(one.part.name, []).append((place, one))
-    return found
+        found.setdefault(id(one.part), []).append((place, one))
+    return list(found.values())
 
 
 def type_of(series: Series) -> np.dtype[Any]:
@@ -177,7 +177,7 @@ def type_of(series: Series) -> np.dtype[Any]:
 
 def decode(series: Series, into: NDArray[Any]) -> None:
     """Decode every file of a series, and put its frames, rescaled, in their places in `into` (slice, row, column)."""
-    for slices in of_files(series).values():
+    for slices in of_files(series):
         part = slices[0][1].part
         frames = decoded(part, into.shape[1:])
         for place, one in slices:

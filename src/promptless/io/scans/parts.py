@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from promptless.errors import UnreadableImageError, named
+from promptless.io.readers import memory
 
 MAGIC, MAGIC_AT = b"DICM", 128
 SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -22,11 +23,17 @@ NO_IMAGES = ("DICOMDIR", "LOCKFILE", "VERSION", "README", "LICENSE")
 
 @dataclass(frozen=True)
 class Part:
-    """A file, by its name in the folder or archive; `size` in bytes."""
+    """A file, by its name in the folder or archive; `size` in bytes. `peek` is the quick way to its first bytes."""
 
     name: str
     size: int
     open: Callable[[], BinaryIO]
+    peek: Callable[[], BinaryIO]
+
+
+def on_disk(path: Path, name: str) -> Part:
+    """Return a file of its own."""
+    return Part(name, path.stat().st_size, partial(opened, path), partial(opened, path))
 
 
 @contextmanager
@@ -52,7 +59,7 @@ def listed(path: Path, stack: ExitStack) -> Iterator[Part]:
     elif path.suffix.lower() == ".zip":
         raise UnreadableImageError("is not a ZIP archive, or is cut short; pack it again")
     else:
-        yield Part(path.name, path.stat().st_size, partial(opened, path))
+        yield on_disk(path, path.name)
 
 
 def opened(path: Path) -> BinaryIO:
@@ -67,7 +74,7 @@ def in_folder(folder: Path) -> Iterator[Part]:
         for name in sorted(names):
             path = Path(at) / name
             if not name.startswith(".") and path.is_file():
-                yield Part(path.relative_to(folder).as_posix(), path.stat().st_size, partial(opened, path))
+                yield on_disk(path, path.relative_to(folder).as_posix())
 
 
 def in_archive(archive: zipfile.ZipFile) -> Iterator[Part]:
@@ -75,18 +82,28 @@ def in_archive(archive: zipfile.ZipFile) -> Iterator[Part]:
     for info in sorted(archive.infolist(), key=lambda info: info.filename):
         hidden = any(step.startswith((".", "__MACOSX")) for step in info.filename.split("/"))
         if not info.is_dir() and not hidden:
-            yield Part(info.filename, info.file_size, partial(unpacked, archive, info))
+            yield Part(
+                info.filename, info.file_size, partial(unpacked, archive, info), partial(streamed, archive, info)
+            )
 
 
 def unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     """Return a file of an archive, unpacked, its checksum compared."""
+    limit = memory.allowed(info.compress_size)
+    if info.file_size > limit:
+        raise ValueError(f"unpacked it takes {info.file_size / memory.GIB:.1f} GB, and {limit / memory.GIB:.1f} may be")
     return BytesIO(archive.read(info))
+
+
+def streamed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    """Return a file of an archive, unpacked as it is read."""
+    return cast(BinaryIO, archive.open(info))
 
 
 def is_dicom(part: Part) -> bool:
     """Return whether a file is DICOM; one that should be by its name, and is not, is refused."""
     try:
-        with part.open() as file:
+        with part.peek() as file:
             begins = file.read(MAGIC_AT + len(MAGIC))
     except Exception as error:  # damaged archives
         raise damaged(part, error) from error

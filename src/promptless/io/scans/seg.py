@@ -74,7 +74,7 @@ def write_seg(labels: NDArray[np.integer[Any]], series: Series, names: Mapping[i
 def in_files(planes: NDArray[Any], series: Series) -> tuple[list[Dataset], NDArray[Any]]:
     """Return the files of a series, read without their pixels, and the planes (slice, row, column) in their order."""
     files, order = [], []
-    for slices in of_files(series).values():
+    for slices in of_files(series):
         part = slices[0][1].part
         try:
             with part.open() as file:
