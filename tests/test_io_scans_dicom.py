@@ -146,6 +146,7 @@ def test_slopes_may_differ_between_slices(stored, tmp_path):
 
 
 def test_large_values_keep_their_whole_numbers(stored, tmp_path):
+    stored[2, 3, 4] = 65_535
     folder = made.series(tmp_path / "s", stored)
     for path in folder.iterdir():
         one = pydicom.dcmread(path)
@@ -331,7 +332,8 @@ def seg_of(path, series, n):
     masks = np.zeros((n, *reversed(series.shape)), bool)
     for frame, groups in zip(pixels, found.PerFrameFunctionalGroupsSequence, strict=True):
         place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float) @ series.slices[0].normal
-        number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        told = groups if "SegmentIdentificationSequence" in groups else found.SharedFunctionalGroupsSequence[0]
+        number = told.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         masks[number - 1, int(np.abs(np.array(heights) - place).argmin())] = frame
     return found, np.stack([grid.to_array_order(mask.T, series.affine)[0] for mask in masks])
 
@@ -374,6 +376,25 @@ def test_labels_without_names_are_refused(stored, tmp_path):
         with pytest.raises(ValueError, match="must agree"):
             write_seg(np.ones((5, 6, 6), int), series, {1: "liver"}, tmp_path / "seg.dcm")
     assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_no_label_at_all_is_a_segment_without_voxels(stored, tmp_path):
+    folder = made.series(tmp_path / "s", stored)
+    with dicom.opened(folder) as series:
+        write_seg(np.zeros((5, 6, 7), int), series, {1: "liver"}, tmp_path / "seg.dcm")
+        _, masks = seg_of(tmp_path / "seg.dcm", series, 1)
+    assert not masks.any()
+
+
+def test_a_series_that_cannot_be_referred_to_is_refused(stored, tmp_path):
+    folder = made.series(tmp_path / "s", stored)
+    for path in folder.iterdir():
+        change(path, StudyInstanceUID=None)
+    with (
+        dicom.opened(folder) as series,
+        pytest.raises(ValueError, match=r"lacks what a DICOM SEG refers to.*StudyInst"),
+    ):
+        write_seg(np.ones((5, 6, 7), int), series, {1: "liver"}, tmp_path / "seg.dcm")
 
 
 @pytest.mark.parametrize("name", ["Left", "left right", "", "zzz", "123"])

@@ -184,12 +184,11 @@ def decode(series: Series, into: NDArray[Any]) -> None:
             values = frames[one.frame]
             if values.min() < one.limits[0] or values.max() > one.limits[1]:
                 raise UnreadableImageError(f"has {part.name} with values that its BitsStored cannot hold; get it again")
-            whole = into.dtype.kind == "i"
-            into[place] = values * (int(one.slope) if whole else one.slope) + one.intercept
+            into[place] = values * np.float64(one.slope) + one.intercept  # exact for whole numbers below 2**53
 
 
 def decoded(part: Part, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the pixels of a file as stored, (frame, row, column), as int64 or float64."""
+    """Return the pixels of a file as stored, (frame, row, column)."""
     try:
         with part.open() as file:
             dataset = pydicom.dcmread(file)

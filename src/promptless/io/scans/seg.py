@@ -52,23 +52,35 @@ def write_seg(labels: NDArray[np.integer[Any]], series: Series, names: Mapping[i
             "must agree"
         )
     sources, frames = in_files(planes, series)
-    written = Segmentation(
-        source_images=sources,
-        pixel_array=numbers[frames],
-        segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[described(i, names[value]) for i, value in enumerate(values, start=1)],
-        series_instance_uid=generate_uid(),
-        series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer=MAKER,
-        manufacturer_model_name=MAKER,
-        software_versions=__version__,
-        device_serial_number="0",
-        series_description=f"{MAKER}: {series.name}"[:64],
+    written = referring(
+        sources, numbers[frames], [described(i, names[v]) for i, v in enumerate(values, 1)], series.name
     )
     with replacing(path) as temporary:
         written.save_as(temporary)
+
+
+def referring(
+    sources: list[Dataset], pixels: NDArray[Any], segments: list[SegmentDescription], name: str
+) -> Segmentation:
+    """Return segments, numbered in `pixels` (slice, row, column), that refer to the files they were made of."""
+    try:
+        return Segmentation(
+            source_images=sources,
+            pixel_array=pixels,
+            segmentation_type=SegmentationTypeValues.BINARY,
+            segment_descriptions=segments,
+            series_instance_uid=generate_uid(),
+            series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer=MAKER,
+            manufacturer_model_name=MAKER,
+            software_versions=__version__,
+            device_serial_number="0",
+            series_description=f"{MAKER}: {name}"[:64],
+        )
+    except AttributeError as error:  # what a file lacks
+        raise ValueError(f"the series lacks what a DICOM SEG refers to ({error}); write its labels as NIfTI") from error
 
 
 def in_files(planes: NDArray[Any], series: Series) -> tuple[list[Dataset], NDArray[Any]]:
