@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class UnreadableImageError(ValueError):
     """A file that is not an image we can read; the message says which, why, and what would do."""
@@ -9,6 +13,20 @@ class UnreadableImageError(ValueError):
 
 class VolumeError(UnreadableImageError):
     """A file of a format that holds volumes."""
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong inside into an `UnreadableImageError` that begins with `path`."""
+    try:
+        yield
+    except UnreadableImageError as error:
+        raise type(error)(f"{path} {error}") from error
+    except PermissionError:
+        raise
+    except Exception as error:  # what decoders raise on damaged bytes is anything, MemoryError for sizes in headers
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImageError(f"{path} cannot be read ({what}); it may be damaged or cut short") from error
 
 
 def reason(error: BaseException) -> str:

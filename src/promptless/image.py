@@ -16,12 +16,14 @@ class Origin:
     """Which part of a file an image is, counted from 0; None where there was nothing to choose.
 
     `axes` says what the file holds, as "C=3, Y=512, X=512", and `channel_names` how its channels are called.
+    `notes` are sentences about what was assumed, since the file does not say, or passed over.
     """
 
     axes: str = ""
     page: int | None = None
     channel: int | None = None
     channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         page = [] if self.page is None else [f"page {self.page}"]
@@ -37,8 +39,10 @@ class Image:
 
     `data` is (channel, *spatial), array order (z, y, x), any numeric dtype. `spacing` is the size of a
     pixel along each spatial axis in `unit`, None where it is not known. Without any channel an image is
-    geometry alone, as a label image has it. `affine` (4x4, voxel index to
-    world mm) is kept only to write files back, `origin` only to be told.
+    geometry alone, as a label image has it. `affine` (4x4) takes the index of a voxel in `data`, in array order
+    (z, y, x, 1), to the patient's (right, anterior, superior, 1) in mm. `header` is the NIfTI header of the grid that
+    the file has, whose axes may be in another order or direction; both are kept only to write files back, `origin`
+    only to be told.
     """
 
     data: NDArray[np.generic]
@@ -47,6 +51,7 @@ class Image:
     affine: NDArray[np.float64] | None = None
     channel_names: tuple[str, ...] = ()
     origin: Origin = Origin()
+    header: bytes = b""
 
     def __post_init__(self) -> None:
         if self.data.ndim < 3 or not all(self.shape):

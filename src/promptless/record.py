@@ -53,6 +53,7 @@ def manifest(model: Model, view: View, arguments: dict[str, Any], steps: Steps) 
             "unit": view.image.unit,
             **{name: plain(value) for name, value in asdict(origin).items()},
             "channel_names": list(origin.channel_names),
+            "notes": list(origin.notes),
             "intensity_range": [float(view.low), float(view.high)],
             "zoom": float(view.zoom),
         },

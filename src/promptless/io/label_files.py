@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from promptless.errors import UnreadableImageError
+from promptless.io import scans
 from promptless.io.readers import lzw
 from promptless.labels import LabelSource
 
@@ -55,6 +57,8 @@ def read(path: Path) -> LabelImage:
         raise UnreadableLabelsError(
             f"{path} is not a {suffix(path)[1:].upper()} file, whatever its name says"
         ) from error
+    except UnreadableImageError as error:
+        raise UnreadableLabelsError(f"{path} {error}") from error
     except (UnreadableLabelsError, ImportError, PermissionError, MemoryError):
         raise
     except Exception as error:  # what decoders raise on damaged bytes is anything
@@ -170,13 +174,10 @@ def paste(segment: NDArray[np.generic] | None, place: tuple[int, int], size: tup
 
 def read_nifti(path: Path) -> LabelImage:
     """Read a NIfTI volume as (z, y, x), with the size of a voxel in mm."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise ImportError(f"{path} needs nibabel: pip install 'promptless[volume]'") from error
-    volume = nibabel.load(path)
-    spacing = tuple(float(s) for s in reversed(volume.header.get_zooms()[: volume.ndim]))
-    return LabelImage(np.asarray(volume.dataobj).T, spacing)
+    scans.need(path, "nibabel")
+    from promptless.io.scans import nifti
+
+    return LabelImage(*nifti.stored(path))
 
 
 READERS: dict[str, Callable[[Path], LabelImage]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.errors import UnreadableImageError
+from promptless.errors import UnreadableImageError, named
 from promptless.image import Image
 from promptless.io.readers import memory
 from promptless.io.readers.choice import choose
@@ -38,16 +38,8 @@ def read(path: Path, page: int | None = None, channel: int | str | None = None) 
 def opened(path: Path) -> Iterator[Source]:
     """Open an image file without decoding it; whatever is wrong with it is an `UnreadableImageError`."""
     open_file = opener(path)
-    try:
-        with open_file(path) as source:
-            yield source
-    except UnreadableImageError as error:
-        raise type(error)(f"{path} {error}") from error
-    except PermissionError:
-        raise
-    except Exception as error:  # what decoders raise on damaged bytes is anything, MemoryError for sizes in headers
-        what = str(error) or type(error).__name__
-        raise UnreadableImageError(f"{path} cannot be read ({what}); it may be damaged or cut short") from error
+    with named(path), open_file(path) as source:
+        yield source
 
 
 def opener(path: Path) -> Opener:

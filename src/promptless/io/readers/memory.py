@@ -24,6 +24,10 @@ dense with nuclei (measured: a 10,700 x 10,700 JPEG in colours, 93,748 objects, 
 VARIABLE = "PROMPTLESS_MAX_MEMORY"
 
 
+PER_VOXEL = 8
+"""Of a scan, beside its voxels as they are stored and as they are read: its labels, and copies of them."""
+
+
 def needed(decoding: int, n_channels: int, plane: Shape, dtype: np.dtype[Any]) -> int:
     """Return about how many bytes it takes to read and segment an image of `n_channels` by `plane` pixels.
 
@@ -33,11 +37,11 @@ def needed(decoding: int, n_channels: int, plane: Shape, dtype: np.dtype[Any]) -
     return FIXED + pixels + max(decoding, PER_PIXEL * prod(plane))
 
 
-def allowed(path: Path) -> int:
-    """Return how many bytes the image in `path` may take."""
+def allowed(size: int) -> int:
+    """Return how many bytes an image may take whose file has `size` bytes."""
     text = os.environ.get(VARIABLE)
     if text is None:
-        return max(DEFAULT, PER_BYTE * path.stat().st_size)
+        return max(DEFAULT, PER_BYTE * size)
     try:
         return int(float(text) * GIB)
     except (ValueError, OverflowError) as error:
@@ -46,7 +50,18 @@ def allowed(path: Path) -> int:
 
 def check(path: Path, decoding: int, n_channels: int, plane: Shape, dtype: np.dtype[Any]) -> None:
     """Refuse an image that would take more memory than it may."""
-    need, limit = needed(decoding, n_channels, plane, dtype), allowed(path)
+    compare(needed(decoding, n_channels, plane, dtype), path.stat().st_size, n_channels, plane, dtype)
+
+
+def check_scan(size: int, shape: Shape, stored: np.dtype[Any], read: np.dtype[Any]) -> None:
+    """Refuse a scan, kept as `stored` in files of `size` bytes together, that would take more memory than it may."""
+    need = FIXED + prod(shape) * (stored.itemsize + read.itemsize + PER_VOXEL)
+    compare(need, size, 1, shape, read)
+
+
+def compare(need: int, size: int, n_channels: int, plane: Shape, dtype: np.dtype[Any]) -> None:
+    """Refuse what needs more bytes than a file of `size` bytes may take."""
+    limit = allowed(size)
     if need > limit:
         shape = " x ".join(map(str, (*plane, n_channels) if n_channels > 1 else plane))
         raise UnreadableImageError(

@@ -1,0 +1,56 @@
+"""Scans from files: NIfTI, and DICOM as a folder, a .zip or a file of many frames, all as (1, z, y, x) in mm."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from promptless.errors import UnreadableImageError
+from promptless.image import Image
+
+NIFTI = (".nii", ".nii.gz")
+DICOM = (".zip", ".dcm", ".dicom", ".ima")
+MAGIC, MAGIC_AT = b"DICM", 128
+
+
+def read(path: Path, *, frame: int | None = None, series: str | None = None) -> Image:
+    """Read a scan, with its geometry: `Image.affine` and `spacing` in mm.
+
+    The axes are z towards the head, y towards the front, x towards the right of the patient, whatever their order
+    and directions in the file are; `nifti.write_labels` turns labels back. `frame` chooses in a NIfTI file of four
+    axes, `series` (name or UID) among DICOM series.
+    """
+    dicoms = is_dicom(path)
+    need(path, "nibabel", *["pydicom"] * dicoms)
+    if dicoms:
+        from promptless.io.scans import dicom
+
+        return dicom.read(path, series)
+    from promptless.io.scans import nifti
+
+    return nifti.read(path, frame)
+
+
+def need(path: Path, *packages: str) -> None:
+    """Say what to install where a package that reads or writes `path` is not there."""
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise ImportError(f"{path} needs {package}: pip install 'promptless[volume]'") from error
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a path is read as DICOM, else as NIfTI; what is neither is refused."""
+    if not path.exists():
+        raise UnreadableImageError(f"{path} does not exist")
+    if path.is_dir() or path.name.lower().endswith(DICOM):
+        return True
+    if path.name.lower().endswith(NIFTI):
+        return False
+    with path.open("rb") as file:
+        if file.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] == MAGIC:
+            return True
+    raise UnreadableImageError(
+        f"{path} is no scan: {', '.join(NIFTI)}, a DICOM folder, a .zip of one, and DICOM files are read"
+    )
