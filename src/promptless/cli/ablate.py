@@ -14,7 +14,7 @@ SPLITS = ("dev", "test")
 
 
 def ablate(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file with an [ablate] table.", metavar="RECIPE.toml")],
+    recipe: Annotated[Path, typer.Argument(help=r"Recipe file with an \[ablate] table.", metavar="RECIPE.toml")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the arms, the table and the plot.")],
     split: Annotated[
         str, typer.Option(help="Images to compare on: dev while choosing, test once.", metavar="dev|test")
