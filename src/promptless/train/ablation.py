@@ -11,7 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -43,6 +43,8 @@ from promptless.train.run import CHECKPOINT
 from promptless.train.state import SHOWN, differences
 
 Progress = Callable[[float, str], None]
+Told = Callable[[int, int], None]
+"""What is told how many of all steps or images are done."""
 
 TABLE, RULES = "ablate", ("pixel", "stardist", "msa", "aji+")
 COST, PREDICTIONS, RECIPE, SPLIT = "cost.json", "predictions", "recipe.toml", "split.json"
@@ -134,14 +136,28 @@ def run(
     samples = list(prepared.read(recipes.data_folder(data_of(ablation.recipe)), ablation.ids[split]))
     rows = []
     for number, arm in enumerate(ablation.arms):
-        progress(number / len(ablation.arms), f"{arm.name}: training")
-        model, cost = trained(ablation, arm, folder)
-        progress((number + 0.5) / len(ablation.arms), f"{arm.name}: {len(samples)} images of {split}")
-        predicted, seconds = predictions(arm, load(model), samples, folder / arm.name / PREDICTIONS / split)
+        steps, looks = halves(progress, number, len(ablation.arms), arm.name, split)
+        model, cost = trained(ablation, arm, folder, steps)
+        place = folder / arm.name / PREDICTIONS / split
+        predicted, seconds = predictions(arm, load(model), samples, place, looks)
         truth = {sample.id: sample.labels for sample in samples}
         scores = evaluation.evaluate(truth, predicted, ablation.rules)
         rows.append(Row(arm, cost, seconds, operations(network_of(model)), scores))
     return rows
+
+
+def halves(progress: Progress, number: int, n_arms: int, name: str, split: str) -> tuple[Told, Told]:
+    """Return what tells how far the training of an arm is, and how far its predictions are: half of its part each."""
+
+    def training(done: int, total: int) -> None:
+        """Tell of steps."""
+        progress((number + 0.5 * done / total) / n_arms, f"{name}: training, step {done} of {total}")
+
+    def predicting(done: int, total: int) -> None:
+        """Tell of images."""
+        progress((number + 0.5 + 0.5 * done / total) / n_arms, f"{name}: {split}, image {done} of {total}")
+
+    return training, predicting
 
 
 def data_of(recipe: Mapping[str, Any]) -> str:
@@ -149,7 +165,11 @@ def data_of(recipe: Mapping[str, Any]) -> str:
     return str(recipe.get("data", recipe["source"]))
 
 
-def trained(ablation: Ablation, arm: Arm, folder: Path) -> tuple[str | Path, Cost]:
+def untold(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def trained(ablation: Ablation, arm: Arm, folder: Path, tell: Told = untold) -> tuple[str | Path, Cost]:
     """Return an arm's model and what it cost, after training it where that is not done yet."""
     if arm.model is not None:
         return arm.model, Cost()
@@ -158,7 +178,8 @@ def trained(ablation: Ablation, arm: Arm, folder: Path) -> tuple[str | Path, Cos
         check_same(ablation, arm, place)
     else:
         begin(ablation, arm, folder)
-        cost = train_apart(place, arm.masks)
+        n_steps = steps_of(recipe_of(ablation, arm))
+        cost = train_apart(place, arm.masks, lambda done: tell(done, n_steps))
         with replacing(place / COST) as temporary:
             temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
     return place / "model", from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
@@ -222,10 +243,28 @@ def same_generator(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return GENERATOR in one and all(a.get(k) == b.get(k) for name, (a, b) in tables.items() for k in ALIKE[name])
 
 
-def train_apart(place: Path, masks: str) -> Cost:
-    """Train an arm in a process of its own, whose memory is its own."""
+def train_apart(place: Path, masks: str, tell: Callable[[int], None]) -> Cost:
+    """Train an arm in a process of its own, whose memory is its own; its logs say how many steps are done."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(train_arm, place, masks).result()
+        future = pool.submit(train_arm, place, masks)
+        while not wait([future], GLANCE).done:
+            tell(steps_done(place))
+        return future.result()
+
+
+GLANCE = 0.5
+"""Seconds from one look at the logs of an arm to the next."""
+
+
+def steps_of(recipe: Mapping[str, Any]) -> int:
+    """Return the steps of all phases of a recipe."""
+    return sum(recipe[name]["steps"] for name in recipes.TASKS if name in recipe)
+
+
+def steps_done(place: Path) -> int:
+    """Return how many steps the logs of an arm have: a line each, below the header."""
+    logs = (place / "model" / adapters.RUN).glob("*/log.csv")
+    return sum(max(0, log.read_bytes().count(b"\n") - 1) for log in logs)
 
 
 def train_arm(place: Path, masks: str) -> Cost:
@@ -278,7 +317,9 @@ KILOBYTE = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system counts a process's memory in."""
 
 
-def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path) -> tuple[dict[str, Labels], float]:
+def predictions(
+    arm: Arm, model: Model, samples: Sequence[Sample], folder: Path, tell: Told = untold
+) -> tuple[dict[str, Labels], float]:
     """Return an arm's label image of every sample, and the median seconds per image.
 
     They are kept in `folder`, where those of another model, or of the other's masks, are deleted.
@@ -290,7 +331,8 @@ def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path)
         folder.mkdir(parents=True)
         kept = {**maker, "seconds": {}}
     found: dict[str, Labels] = {}
-    for sample in samples:
+    for done, sample in enumerate(samples):
+        tell(done, len(samples))
         path = folder / f"{sample.id}_labels.tif"
         if sample.id in kept["seconds"] and path.is_file():
             found[sample.id] = label_images.read(path)
