@@ -238,6 +238,16 @@ def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
     assert float(table["ours", "stardist", "AP@0.50 pooled"]["less_reference"]) == 0
 
 
+def test_scores_are_drawn_against_a_number_where_arms_have_one(tmp_path):
+    pytest.importorskip("matplotlib")
+    every = list(rows())
+    assert [path.name for path in arms_table.write(every, "ours", tmp_path, "dev")][2:] == ["dev.png"]
+    numbered = [replace(row, arm=replace(row.arm, x=x)) for row, x in zip(every, (32, 8), strict=True)]
+    written = arms_table.write([*numbered, *every], "ours", tmp_path, "dev", "positives")
+    assert [path.name for path in written][2:] == ["dev.png", "dev_curve.png"]
+    assert (tmp_path / "dev_curve.png").stat().st_size > 1000
+
+
 def test_a_terminal_gets_aligned_columns_and_differences_in_lines_of_their_own():
     lines = arms_table.plain(list(rows()), "ours").splitlines()
     assert max(map(len, lines)) <= 120

@@ -40,6 +40,6 @@ def ablate(
                 typer.echo(f"{plan.reference} is trained as well: the reference", err=True)
         with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
             rows = ablation.run(plan, output, split, progress=advance)
-        written = arms_table.write(rows, plan.reference, output, split)
+        written = arms_table.write(rows, plan.reference, output, split, plan.x_label)
     typer.echo(arms_table.plain(rows, plan.reference))
     typer.echo("\n".join(map(str, written)))

@@ -63,6 +63,7 @@ class Arm:
     after: str | None = None  # the arm whose trained generator this one begins with, where the recipes have it alike
     model: str | None = None  # a model by name or folder, as it is
     masks: str = DECODED
+    x: float | None = None  # its place on the axis of a curve
 
     def __post_init__(self) -> None:
         if self.masks not in (DECODED, GENERATOR):
@@ -78,6 +79,7 @@ class Ablation:
     arms: tuple[Arm, ...]
     reference: str
     rules: tuple[str, ...] = RULES
+    x_label: str = ""  # what the numbers `x` of arms are
 
     def of(self, names: Sequence[str]) -> Ablation:
         """Return the ablation with some of its arms only; the reference stays."""
@@ -109,7 +111,7 @@ class Row:
 
 
 def read(path: Path) -> Ablation:
-    """Read a recipe file with an `[ablate]` table: `reference`, `rules`, and `[[ablate.arm]]`s."""
+    """Read a recipe file with an `[ablate]` table: `reference`, `rules`, `x_label`, and `[[ablate.arm]]`s."""
     content = recipes.parsed(path)
     if TABLE not in content:
         raise ValueError(f"{path} has no [{TABLE}] with arms to compare; `promptless train` is for a single recipe")
@@ -123,7 +125,8 @@ def read(path: Path) -> Ablation:
             f"`after` the name of one" + (f" ({', '.join(sorted(unknown))} is none)" if unknown else "")
         )
     ids = recipes.split_in(path.parent / content["split"])
-    return Ablation(content, ids, arms, table.get("reference", names[0]), tuple(table.get("rules", RULES)))
+    rules, label = tuple(table.get("rules", RULES)), table.get("x_label", "")
+    return Ablation(content, ids, arms, table.get("reference", names[0]), rules, label)
 
 
 def run(

@@ -27,18 +27,24 @@ HEADS = ("arm", "trains (M)", "minutes", "peak GiB", "TFLOP", "s/image", *SHOWN.
 GIB = 2**30
 
 
-def write(rows: Sequence[Row], reference: str, folder: Path, split: str) -> list[Path]:
-    """Write `SPLIT.csv`, `SPLIT.md` and, where matplotlib is there, `SPLIT.png`; return what was written."""
+def write(rows: Sequence[Row], reference: str, folder: Path, split: str, x_label: str = "") -> list[Path]:
+    """Write `SPLIT.csv`, `SPLIT.md` and, where matplotlib is there, `SPLIT.png`; return what was written.
+
+    Where arms have an `x`, `SPLIT_curve.png` has their scores against it.
+    """
     header = ("arm", "rule", "figure", "value", "low", "high", "less_reference", "less_low", "less_high")
     table, text, plot = (folder / f"{split}{suffix}" for suffix in (".csv", ".md", ".png"))
     write_table(table, header, every_figure(rows, reference))
     with replacing(text) as temporary:
         temporary.write_text(markdown(rows, reference) + "\n", encoding="utf-8")
+    curve = sorted((row for row in rows if row.arm.x is not None), key=place_of)
     try:
         draw(rows, reference, plot)
+        if curve:
+            draw_curve(curve, x_label, folder / f"{split}_curve.png")
     except ImportError:
         return [table, text]
-    return [table, text, plot]
+    return [table, text, plot] + ([folder / f"{split}_curve.png"] if curve else [])
 
 
 def every_figure(rows: Sequence[Row], reference: str) -> Iterator[tuple[str | float, ...]]:
@@ -164,3 +170,27 @@ def draw(rows: Sequence[Row], reference: str, path: Path) -> None:
     panels[0].invert_yaxis()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def draw_curve(rows: Sequence[Row], x_label: str, path: Path) -> None:
+    """Draw every score of the table with its interval against `x` of the arms, a panel per figure."""
+    shown = [key for key in SHOWN if key[0] in rows[0].scores.counts]
+    figure = figure_with_canvas((2.2 * len(shown) + 1.5, 2.6))
+    places = [place_of(row) for row in rows]
+    for panel, key in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        found = [next(r for r in row.scores.rows() if (r.rule, r.figure) == key) for row in rows]
+        panel.fill_between(places, [r.low for r in found], [r.high for r in found], color="0.9")
+        panel.plot(places, [r.value for r in found], "o-", color="tab:blue")
+        if places[0] > 0:
+            panel.set_xscale("log", base=2)  # who amplifies, doubles
+        panel.set_xticks(sorted(set(places)), [f"{place:g}" for place in sorted(set(places))], fontsize="small")
+        panel.set_title(SHOWN[key], fontsize="medium")
+        panel.set_xlabel(x_label)
+        panel.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def place_of(row: Row) -> float:
+    """Return the place of an arm on the axis of the curve; the first where it has none."""
+    return row.arm.x or 0.0
