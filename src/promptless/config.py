@@ -57,7 +57,7 @@ class WindowConfig:
 class ProposalConfig:
     """How the generator's maps become objects (see `promptless.propose`)."""
 
-    foreground: float = 0.5  # probability from which a pixel belongs to some object
+    foreground: float = 0.5  # probability from which a pixel belongs to some object, or to the one mask (SAM: 0.5)
     smooth: float = 1.5  # pixels: standard deviation of the Gaussian over the interior distance
     saddles: tuple[float, ...] = (0.75,)  # readings: peaks are one object from this pass-to-peak ratio on
     min_area: int = 12  # pixels
