@@ -92,6 +92,18 @@ def test_a_model_with_another_threshold_is_another_model(tiny_config):
     assert model_hash(tiny_config) == model_hash(replace(tiny_config))
 
 
+def test_a_broken_adapter_is_to_be_copied_again(copy):
+    config = ModelConfig.read(copy / "config.json")
+    adapter = replace(config, adapter=AdapterConfig("base", "abc"))
+    (copy / "decode.onnx").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"the adapter in .* lacks decode\.onnx; copy the adapter's whole folder"
+    ):
+        verify(copy, adapter, ())
+    with pytest.raises(ValueError, match="no hash for generator; copy the adapter's whole folder again"):
+        verify(copy, adapter, ("generator",))
+
+
 def test_what_adapters_can_say_since_later_leaves_the_hash_of_older_ones_alone(tiny_config):
     adapter = AdapterConfig("base", "abc")
     older = {k: v for k, v in asdict(adapter).items() if k not in ("alpha", "dropout")}
