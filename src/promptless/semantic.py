@@ -31,7 +31,7 @@ from promptless.propose import sigmoid
 from promptless.record import Steps
 from promptless.resample import resample
 from promptless.result import Segmentation
-from promptless.tiles import Tile, tiles
+from promptless.tiles import Region, Tile, tiles
 from promptless.view import View, encode
 
 HALO_SHARE = 8
@@ -133,7 +133,7 @@ def cut(view: View, config: ModelConfig, tile: int, halo: int) -> list[Tile]:
     """Return tiles of about one size, none larger than the model takes; `tile` and `halo` are model pixels.
 
     Points and positions count from the borders of what the model sees, so a tile should be as large as the patches
-    that it was trained on: `config.input_size` says so.
+    that it was trained on: `config.input_size` says so, and what is seen at a border reaches further inwards.
     """
     if config.input_size is None:
         size, around = view.in_image(tile), view.in_image(halo)
@@ -143,7 +143,18 @@ def cut(view: View, config: ModelConfig, tile: int, halo: int) -> list[Tile]:
         size = tuple(max(1, min(n, most - 2 * h)) for n, h in zip(view.in_image(tile), around, strict=True))
     shape = view.image.shape
     even = tuple(n if n <= s + 2 * h else -(-n // -(-n // s)) for n, s, h in zip(shape, size, around, strict=True))
-    return list(tiles(shape, even, around))
+    cuts = list(tiles(shape, even, around))
+    if config.input_size is None:
+        return cuts
+    return [replace(tile, outer=inwards(tile, shape, size, around)) for tile in cuts]
+
+
+def inwards(tile: Tile, shape: Shape, size: Shape, halo: Shape) -> Region:
+    """Return what is seen of a tile: its core in the middle, moved off the borders, and as large as may be."""
+    sides = [min(n, s + 2 * h) for n, s, h in zip(shape, size, halo, strict=True)]
+    middles = [core.start - (side - core.stop + core.start) // 2 for core, side in zip(tile.core, sides, strict=True)]
+    starts = [min(max(0, at), n - side) for at, n, side in zip(middles, shape, sides, strict=True)]
+    return tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
 
 
 def automatic(maps: Array, config: ModelConfig) -> Points:
