@@ -66,7 +66,7 @@ def run(*arguments):
 
 def test_info_needs_no_torch_and_says_what_an_adapter_is(small):
     (small / "README.md").write_text("# mine\n\n## Figures\n\nDice .80\n\n## Limits\n\nnone\n")
-    found = adapters.info(small)
+    found = adapters.info(str(small))
     network = load(small).network
     expected = {"generator": network.generator, "mask_decoder": network.backbone.mask_decoder}
     for name, part in expected.items():

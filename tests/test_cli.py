@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as PillowImage
+from rich.text import Text
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from made_up import discs, picture
@@ -321,3 +323,16 @@ def test_a_missing_package_is_told_before_segmenting(images, run, tmp_path, monk
     assert (answer.exit_code, answer.stdout) == (1, "")
     assert answer.stderr == "promptless: roi needs roifile: pip install 'promptless[formats]'\n"
     assert not list((tmp_path / "out").iterdir())
+
+
+def commands(command, name="promptless"):
+    yield name, command
+    for inner, one in getattr(command, "commands", {}).items():
+        yield from commands(one, f"{name} {inner}")
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands(get_command(app))))
+def test_no_help_text_is_taken_for_markup(name, command):
+    texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
+    for text in texts:
+        assert Text.from_markup(text).plain.count("[") == text.count("["), f"{name}: escape the bracket in {text!r}"

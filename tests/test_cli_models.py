@@ -44,7 +44,8 @@ def test_what_ships_what_is_here_and_what_is_published_are_listed(checkpoint):
     }
     assert {name for name, row in rows.items() if row["where"] == "published"} == set(PUBLISHED)
     lines = run("list").stdout.splitlines()
-    assert len(lines) == len(rows)
+    assert lines[0].split() == ["NAME", "WHERE", "SIZE", "LICENCE", "ABOUT"]
+    assert len(lines) == 1 + len(rows)
     assert any(line.split()[:4] == ["sam_vit_b", "published", "375", "MB"] for line in lines)
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from promptless.config import ModelConfig, WindowConfig, from_dict
+from promptless.config import AdapterConfig, ModelConfig, WindowConfig, from_dict
 
 
 def test_a_configuration_survives_writing_and_reading(tmp_path, tiny_config):
@@ -36,3 +36,9 @@ def test_what_is_not_json_is_refused_with_its_name(tmp_path):
 
 def test_a_window_has_stride_times_cells_pixels():
     assert WindowConfig(stride=4, cells=8).size == 32
+
+
+@pytest.mark.parametrize(("wrong", "message"), [({"alpha": 0}, "at least 1"), ({"dropout": 1.0}, "below 1")])
+def test_an_adapter_scales_and_drops_within_reason(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        AdapterConfig("base", "abc", **wrong)

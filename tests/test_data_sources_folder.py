@@ -95,7 +95,7 @@ def test_masks_saved_as_jpeg_are_refused_with_the_reason(tmp_path, name):
 
 def test_masks_in_colours_are_refused_with_the_reason(tmp_path):
     save(tmp_path / "images" / "a.png", picture(LABELS))
-    save(tmp_path / "masks" / "a.png", np.zeros((30, 40, 3), np.uint8))
+    save(tmp_path / "masks" / "a.png", np.arange(3600, dtype=np.uint8).reshape(30, 40, 3))
     with pytest.raises(ValueError, match="3 channels; a label image has one number per pixel"):
         read(tmp_path).load("a")
 

@@ -10,6 +10,8 @@ from PIL import Image as PillowImage
 
 from promptless.io.label_files import TiffRows, UnreadableLabelsError, read
 
+COLOURS = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
+
 
 @pytest.fixture
 def labels(rng):
@@ -94,8 +96,8 @@ def test_bool_and_whole_floats_become_integers(labels, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.png", np.zeros((5, 6, 3), np.uint8), "3 channels; a label image has one number per pixel"),
-        ("a.tif", np.zeros((5, 6, 3), np.uint8), "3 channels; a label image has one number per pixel"),
+        ("a.png", COLOURS, "3 channels; a label image has one number per pixel"),
+        ("a.tif", COLOURS, "3 channels; a label image has one number per pixel"),
         ("a.tif", np.full((5, 6), 0.5, np.float32), "fractions; labels are integers"),
         ("a.npy", np.array(["a"]), "cannot be read|labels are integers"),
         ("a.npy", np.full((2, 2), 1j), "complex128; labels are integers"),
@@ -118,6 +120,21 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     ):
         with pytest.raises(UnreadableLabelsError, match=message):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_three_equal_channels_are_one(name, channels, rng, tmp_path):
+    labels = rng.integers(0, 200, (7, 5)).astype(np.uint8)
+    colours = np.stack([labels] * 3 + [np.full_like(labels, 255)] * (channels - 3), axis=-1)
+    path = save(tmp_path / name, colours, **({"photometric": "rgb"} if name == "a.tif" else {}))
+    assert np.array_equal(read(path).labels[slice(None)], labels)
+
+
+def test_equal_channels_may_stand_first(rng, tmp_path):
+    labels = rng.integers(0, 60_000, (7, 5)).astype(np.uint16)
+    path = save(tmp_path / "a.tif", np.stack([labels] * 3), imagej=True, metadata={"axes": "CYX"})
+    assert np.array_equal(read(path).labels[slice(None)], labels)
 
 
 def test_bmp_is_read(labels, tmp_path):

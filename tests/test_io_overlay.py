@@ -12,11 +12,15 @@ from promptless.image import Image
 from promptless.io.classes import colour
 from promptless.io.overlay import (
     BOXES,
+    HEADLINE,
     LARGE,
     NEGATIVE,
     ON_BRIGHT,
     ON_DARK,
     POSITIVE,
+    RIM,
+    TRUE,
+    comparison,
     drawn,
     legend,
     outlines,
@@ -129,3 +133,23 @@ def test_lines_have_the_colour_of_the_class_and_a_corner_says_which():
 
 def test_a_name_that_the_letters_do_not_have_is_shown_all_the_same():
     assert np.asarray(legend({0: "background", 1: "\u7d30\u80de"})).any()
+
+
+def test_the_lines_of_a_comparison_are_two_pixels_wide_in_a_dark_rim():
+    labels = np.zeros((900, 40), np.int32)
+    labels[100:130, 10:30] = 1
+    image = Image(np.full((1, 900, 40), 200, np.uint8))
+    picture = comparison(image, labels, np.zeros_like(labels), "")[HEADLINE:]
+    row = [tuple(colour) for colour in picture[115, 8:14].tolist()]
+    assert row[1:4] == [RIM, TRUE, TRUE]
+    assert row[0] == row[5] != RIM
+
+
+def test_where_there_are_hundreds_of_points_marks_are_smaller(rng):
+    def marked(n):
+        whole = np.array([(0, 900), (0, 900)], np.float32)
+        points = rng.uniform(0, 900, (n, 2)).astype(np.float32)
+        asked = Prompts((900, 900), (Prompt(1, points, np.ones(n, np.int64), whole),))
+        return (with_prompts(np.zeros((900, 900, 3), np.uint8), asked) == POSITIVE).all(axis=-1).sum() / n
+
+    assert marked(4) > 4 * marked(900)

@@ -61,6 +61,17 @@ def trained(model, image, steps=1):
     return model
 
 
+@pytest.mark.parametrize(("alpha", "scale"), [(None, 1.0), (2, 0.5), (16, 4.0)])
+def test_what_lora_adds_is_scaled_by_alpha_over_the_rank(tiny_size, alpha, scale, tmp_path):
+    model = lora.adapt(small_base(tiny_size), 4, alpha, 0.25)
+    layers = [layer for layer in model.modules() if getattr(layer, "lora_A", None)]
+    assert layers
+    assert all(layer.scaling["default"] == scale and layer.lora_dropout["default"].p == 0.25 for layer in layers)
+    lora.save(model, tmp_path)
+    kept = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert (kept["lora_alpha"], kept["lora_dropout"]) == (alpha or 4, 0.25)
+
+
 @pytest.mark.parametrize(("name", "expected"), [("sam_vit_b", 147_456), ("sam_vit_l", 393_216), ("sam_vit_h", 655_360)])
 @pytest.mark.parametrize("rank", [4, 16])
 def test_only_q_and_v_of_the_image_encoder_train(name, expected, rank):

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from promptless import registry
+from promptless.config import AdapterConfig, ModelConfig
 from promptless.loading import load
 from promptless.registry import find, model_hash, names, sha256, verify
 
@@ -23,8 +25,6 @@ def test_a_folder_is_loaded_with_onnx_unless_told_otherwise(tiny_folder):
 
 
 def test_a_folder_without_onnx_is_loaded_with_torch(copy, tiny_config):
-    from promptless.config import ModelConfig
-
     config = ModelConfig.read(copy / "config.json")
     for name in ("encode.onnx", "decode.onnx"):
         (copy / name).unlink()
@@ -90,3 +90,25 @@ def test_a_file_that_a_runtime_reads_must_have_a_hash(tmp_path, tiny_config):
 def test_a_model_with_another_threshold_is_another_model(tiny_config):
     assert model_hash(tiny_config) != model_hash(replace(tiny_config, min_score=0.9))
     assert model_hash(tiny_config) == model_hash(replace(tiny_config))
+
+
+def test_a_broken_adapter_is_to_be_copied_again(copy):
+    config = ModelConfig.read(copy / "config.json")
+    adapter = replace(config, adapter=AdapterConfig("base", "abc"))
+    (copy / "decode.onnx").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"the adapter in .* lacks decode\.onnx; copy the adapter's whole folder"
+    ):
+        verify(copy, adapter, ())
+    with pytest.raises(ValueError, match="no hash for generator; copy the adapter's whole folder again"):
+        verify(copy, adapter, ("generator",))
+
+
+def test_what_adapters_can_say_since_later_leaves_the_hash_of_older_ones_alone(tiny_config):
+    adapter = AdapterConfig("base", "abc")
+    older = {k: v for k, v in asdict(adapter).items() if k not in ("alpha", "dropout")}
+    content = asdict(replace(tiny_config, adapter=adapter)) | {"adapter": older}
+    before = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    assert model_hash(ModelConfig.from_dict(content, "older")) == before
+    scaled = replace(tiny_config, adapter=replace(adapter, alpha=8))
+    assert model_hash(scaled) != before

@@ -230,6 +230,11 @@ def test_no_tile_is_larger_than_the_model_takes_and_none_is_a_sliver(shape, zoom
     for tile in cuts:
         owned[tile.core] += 1
         assert all(round(n * zoom) <= 64 for n in tile.shape)
+        assert tile.shape == tuple(min(n, int(64 / zoom)) for n in shape)  # as large as what was learned from
+        for core, outer, n in zip(tile.core, tile.outer, shape, strict=True):
+            halo = int(64 / zoom) // 8
+            assert 0 <= outer.start <= max(0, core.start - halo)
+            assert n >= outer.stop >= min(n, core.stop + halo)
         assert all(s.stop - s.start >= min(n, 64 / zoom) / 3 for s, n in zip(tile.core, shape, strict=True))
     assert (owned == 1).all()
 

@@ -195,13 +195,16 @@ PHASE = "patch = 64\nsteps = 1\nbatch = 1\nwarmup = 1"
 def test_every_arm_is_trained_judged_and_told(recipe, tmp_path, monkeypatch):
     prepared_folder(tmp_path / "cells")
     monkeypatch.setenv("PROMPTLESS_DATA", str(tmp_path))
-    monkeypatch.setattr(ablation, "train_apart", ablation.train_arm)  # in this process
+    monkeypatch.setattr(ablation, "train_apart", lambda place, masks, tell: ablation.train_arm(place, masks))
     text = PLAN.replace("steps = 2", PHASE).replace('"folder"', '"folder"\ndata = "cells"')
     text = text.replace('name = "a"', 'name = "a"\nversion = "1"\nlicence = "unknown"')
     text = text.replace('name = "full"', 'name = "full"\nmasks = "generator"\nwithout = ["joint"]')
     recipe.write_text(text.replace("{ steps = 1 }", "{ patch = 64, steps = 1, batch = 1, warmup = 1 }"))
     plan, out = read(recipe), tmp_path / "out"
-    first = ablation.run(plan, out)
+    told = []
+    first = ablation.run(plan, out, progress=lambda done, name: told.append((done, name)))
+    assert told == sorted(told)
+    assert told[-1] == (5 / 6, "full: dev, image 0 of 1")
     assert [row.arm.name for row in first] == ["ours", "semantic", "full"]
     assert all(row.scores.names == ("b",) and row.seconds > 0 for row in first)
     assert all(row.cost.seconds > 0 and row.cost.trainable > 0 and row.operations > 1e9 for row in first)
@@ -233,6 +236,51 @@ def test_the_table_has_costs_scores_and_paired_differences(tmp_path):
         table = {(r["arm"], r["rule"], r["figure"]): r for r in csv.DictReader(file)}
     assert float(table["worse", "stardist", "AP@0.50 pooled"]["less_reference"]) == pytest.approx(-0.5)
     assert float(table["ours", "stardist", "AP@0.50 pooled"]["less_reference"]) == 0
+
+
+def test_scores_are_drawn_against_a_number_where_arms_have_one(tmp_path):
+    pytest.importorskip("matplotlib")
+    every = list(rows())
+    assert [path.name for path in arms_table.write(every, "ours", tmp_path, "dev")][2:] == ["dev.png"]
+    numbered = [replace(row, arm=replace(row.arm, x=x)) for row, x in zip(every, (32, 8), strict=True)]
+    written = arms_table.write([*numbered, *every], "ours", tmp_path, "dev", "positives")
+    assert [path.name for path in written][2:] == ["dev.png", "dev_curve.png"]
+    assert (tmp_path / "dev_curve.png").stat().st_size > 1000
+
+
+def test_a_terminal_gets_aligned_columns_and_differences_in_lines_of_their_own():
+    lines = arms_table.plain(list(rows()), "ours").splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[0].split()[:3] == ["arm", "trains", "minutes"]
+    ours, worse, less = lines[2:5]
+    assert ours.index("1.000") == worse.index("0.770")
+    assert worse.split()[-2:] == ["0.500", "0.500"]
+    assert less.split()[-2:] == ["-0.500*", "-0.500*"]
+    assert not any(mark in line for line in lines for mark in ("|", "<br>"))
+    assert "3 images" in "".join(lines)
+
+
+def test_one_image_has_no_interval_and_is_one():
+    every = list(rows())
+    single = [replace(row, scores=one_image(row.scores)) for row in every]
+    for text in (arms_table.markdown(single, "ours"), arms_table.plain(single, "ours")):
+        assert "nan" not in text
+        assert "1 image. " in text
+    assert "0.500<br>-0.500 - |" in arms_table.markdown(single, "ours")
+
+
+def one_image(scores):
+    return replace(scores, names=scores.names[:1], counts={rule: each[:1] for rule, each in scores.counts.items()})
+
+
+def test_the_logs_of_an_arm_say_how_far_it_is(recipe, tmp_path):
+    plan = read(recipe)
+    assert ablation.steps_of(varied(plan.recipe, arm(plan, "semantic"))) == 3
+    for phase, text in (("generator", "step,loss\n1,0.5\n2,0.4\n"), ("joint", "step,loss\n1,0.5\n"), ("sac", "")):
+        folder = tmp_path / "model" / "run" / phase
+        folder.mkdir(parents=True)
+        (folder / "log.csv").write_text(text)
+    assert ablation.steps_done(tmp_path) == 3
 
 
 def test_a_model_that_ships_has_its_operations_counted_too():

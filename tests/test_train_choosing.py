@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from made_up import same_partition
-from promptless.config import SEMANTIC
+from made_up import NullSemanticModel, same_partition
 from promptless.data.sample import Sample
 from promptless.pipeline import coarse, segment
 from promptless.runtimes.torch import TorchModel
@@ -57,11 +56,24 @@ def test_of_equals_the_recipes_thresholds_are_taken(tiny, tiny_config, samples):
     assert choose(tiny, config, empty, lambda text: None)[0] == config
 
 
-def test_where_one_mask_is_the_answer_thresholds_stay(tiny, tiny_config, samples, monkeypatch):
-    monkeypatch.setattr("promptless.train.choosing.segmented", lambda model, samples, tell: labels_of(samples))
-    config, choice = choose(tiny, replace(tiny_config, output=SEMANTIC), samples, lambda text: None)
-    assert (config.min_score, choice.score) == (tiny_config.min_score, 1.0)
+class Unsure(NullSemanticModel):
+    """Is less sure of one half of the image than of the other: a probability of .45 and of .99."""
+
+    looks = 0
+
+    def whole(self, features, coords, labels):
+        type(self).looks += 1
+        logits = super().whole(features, coords, labels)
+        half = np.arange(logits.shape[-1]) < logits.shape[-1] // 2
+        return np.where((logits > 0) & half, np.log(0.45 / 0.55), logits).astype(np.float32)
 
 
-def labels_of(samples):
-    return {sample.id: sample.labels for sample in samples}
+def test_where_one_mask_is_the_answer_its_threshold_is_chosen_and_each_image_looked_at_once(samples, monkeypatch):
+    model, plain = Unsure(), samples[:1]
+    monkeypatch.setattr("promptless.train.choosing.TorchModel", lambda network, config: model)
+    config, choice = choose(None, model.config, plain, lambda text: None)
+    assert Unsure.looks == 1
+    assert (choice.foreground, config.proposals.foreground) == (0.4, 0.4)
+    assert config.min_score == choice.min_score <= 0.4
+    model.config = config
+    assert choice.score == score(config, plain, segmented(model, plain)) > 0.95

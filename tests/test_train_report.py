@@ -55,7 +55,7 @@ def test_what_is_told_is_in_the_table_the_json_and_the_card(report):
 def test_a_card_names_the_thresholds_that_matter(report):
     assert "foreground 0.5, min_score 0.5, chosen on dev" in card(report)
     semantic = replace(report, config=replace(CONFIG, output="semantic"), tables={})
-    assert "probability is above 0.5" in card(semantic)
+    assert "probability is above 0.5, the mask where its own is above 0.5, chosen on dev" in card(semantic)
 
 
 def test_everything_is_written_and_the_worst_image_comes_first(report, run, samples, blobs):

@@ -56,8 +56,9 @@ class Info:
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
-def info(folder: Path) -> Info:
+def info(folder: str | Path) -> Info:
     """Return what the adapter in a folder is; no weights are read, and torch is not needed."""
+    folder = Path(folder)
     config, adapter = opened(folder)
     return Info(
         config.name,
@@ -75,8 +76,9 @@ def info(folder: Path) -> Info:
     )
 
 
-def opened(folder: Path) -> tuple[ModelConfig, AdapterConfig]:
+def opened(folder: str | Path) -> tuple[ModelConfig, AdapterConfig]:
     """Return the configuration of the adapter in a folder, and of what it adds; raise where there is no adapter."""
+    folder = Path(folder)
     if not (folder / registry.CONFIG).is_file():
         raise FileNotFoundError(f"{folder} holds no adapter: it has no {registry.CONFIG}")
     config = ModelConfig.read(folder / registry.CONFIG)
@@ -93,8 +95,9 @@ def backbone_here(adapter: AdapterConfig) -> str | None:
         return None
 
 
-def parts(folder: Path, adapter: AdapterConfig) -> dict[str, Part]:
+def parts(folder: str | Path, adapter: AdapterConfig) -> dict[str, Part]:
     """Return the parts of an adapter: LoRA, the prompt generator, and what is trained whole, by name."""
+    folder = Path(folder)
     held = {"lora": header(folder / LORA)} if adapter.rank else {}
     held["generator"] = header(folder / GENERATOR)
     trained = header(folder / TRAINED)
@@ -109,7 +112,7 @@ def header(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{path} is no safetensors file, or damaged; fetch the adapter again") from error
+        raise ValueError(f"{path} is no safetensors file, or damaged; copy the adapter's whole folder again") from error
     return {name: value for name, value in content.items() if name != "__metadata__"}
 
 
@@ -128,12 +131,13 @@ def figures(card: Path) -> str:
     return after.partition("\n## ")[0].strip()
 
 
-def check(folder: Path, device: str = "auto") -> str:
+def check(folder: str | Path, device: str = "auto") -> str:
     """Return in words what was found good about an adapter; raise where anything is wrong.
 
     Its files are compared with their hashes, its backbone is found and compared, every weight is put in its place,
     and one prompt on a made-up image is answered.
     """
+    folder = Path(folder)
     config, adapter = opened(folder)
     tile, halo = tiling(config, None, None)
     model = loading.load(folder, device=device)
@@ -172,11 +176,12 @@ def answered_whole(model: Model, seen: ImageEmbedding) -> Array:
     return asked_whole(model).whole(seen.features, *point.padded(model.config.points.tokens))
 
 
-def merge(folder: Path, output: Path) -> str:
+def merge(folder: str | Path, output: str | Path) -> str:
     """Write what an adapter and its backbone are together into a folder, which must not be there; say what it is.
 
     On our small base that is a model that stands alone, as ONNX. On a published backbone it is a backbone.
     """
+    folder, output = Path(folder), Path(output)
     config, adapter = opened(folder)
     if output.exists():
         raise FileExistsError(f"{output} is there; delete it, or choose another folder with -o")

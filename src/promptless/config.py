@@ -57,7 +57,7 @@ class WindowConfig:
 class ProposalConfig:
     """How the generator's maps become objects (see `promptless.propose`)."""
 
-    foreground: float = 0.5  # probability from which a pixel belongs to some object
+    foreground: float = 0.5  # probability from which a pixel belongs to some object, or to the one mask (SAM: 0.5)
     smooth: float = 1.5  # pixels: standard deviation of the Gaussian over the interior distance
     saddles: tuple[float, ...] = (0.75,)  # readings: peaks are one object from this pass-to-peak ratio on
     min_area: int = 12  # pixels
@@ -102,13 +102,18 @@ POINT_RULES = ("centroid", "probability", "none")
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What an adapter adds to a frozen backbone (SAC, arXiv 2401.13220: LoRA, prompt generator, mask decoder)."""
+    """What an adapter adds to a frozen backbone (SAC, arXiv 2401.13220: LoRA, prompt generator, mask decoder).
 
-    backbone: str  # its name
+    [U] is what sources available to us do not state, [I] what is inferred from related work.
+    """
+
+    backbone: str  # its name; which of the paper's is the headline: [U]
     sha256: str  # of its weights
-    rank: int = 4  # of LoRA on q and v of every attention layer of the image encoder; 0 for none
+    rank: int = 4  # of LoRA on q and v of every attention layer of the image encoder; 0 for none: [U], SAMed's [I]
+    alpha: int | None = None  # LoRA's share is scaled by alpha / rank; None for rank, no scaling: [U], SAMed's [I]
+    dropout: float = 0.0  # before LoRA, while training: [U], SAMed has none [I]
     trained: tuple[str, ...] = ("mask_decoder",)  # parts of the backbone that are trained whole: some of `PARTS`
-    generator: tuple[int, ...] = (16, 32, 64, 128, 256)  # channels per level of the prompt generator's U-Net
+    generator: tuple[int, ...] = (16, 32, 64, 128, 256)  # channels per level of the prompt generator's U-Net: [U]
     features: str = "backbone"  # whose U-Net features our small base adds to its embedding: its own, or "generator"
 
     def __post_init__(self) -> None:
@@ -119,6 +124,10 @@ class AdapterConfig:
             raise ValueError(f"features is {self.features!r}; it must be {' or '.join(FEATURES)}")
         if self.rank < 0:
             raise ValueError(f"the rank is {self.rank}; it must be at least 1 (4 is usual), or 0 for no LoRA")
+        if self.alpha is not None and self.alpha < 1:
+            raise ValueError(f"alpha is {self.alpha}; it must be at least 1, and without it the rank is taken")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it is a share, from 0 to below 1")
 
 
 PARTS = ("mask_decoder", "prompt_encoder", "neck", "image_encoder", "project")

@@ -40,19 +40,36 @@ def find(name_or_folder: str | Path) -> Path:
 
 def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
     """Raise where a file of a model folder is missing, or is not the one that `config.json` names."""
+    adapts = config.adapter is not None
+    remedy = "copy the adapter's whole folder again" if adapts else "install promptless again, or copy the whole folder"
     unnamed = [name for name in needed if name not in config.files]
     if unnamed:
-        raise ValueError(f"{folder / CONFIG} has no hash for {', '.join(unnamed)}; export the model again")
+        raise ValueError(
+            f"{folder / CONFIG} has no hash for {', '.join(unnamed)}; "
+            + (remedy if adapts else "export the model again")
+        )
     for name, expected in config.files.items():
         path = folder / name
         if not path.is_file():
-            raise FileNotFoundError(
-                f"the model in {folder} lacks {name}; install promptless again, or copy the whole folder"
-            )
+            raise FileNotFoundError(f"the {'adapter' if adapts else 'model'} in {folder} lacks {name}; {remedy}")
         if sha256(path) != expected:
-            raise ValueError(f"{path} is not the file that {CONFIG} names (its sha256 differs); fetch the model again")
+            raise ValueError(
+                f"{path} is not the file that {CONFIG} names (its sha256 differs); "
+                + (remedy if adapts else "fetch the model again")
+            )
 
 
 def model_hash(config: ModelConfig) -> str:
-    """Return one hash that stands for a model: its configuration, which has the hash of every other file."""
-    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
+    """Return one hash that stands for a model: its configuration, which has the hash of every other file.
+
+    What adapters can say since a later version counts where it is said, so that older results keep their model.
+    """
+    content = asdict(config)
+    for name, default in LATER.items():
+        if content["adapter"] and content["adapter"][name] == default:
+            del content["adapter"][name]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+LATER = {"alpha": None, "dropout": 0.0}
+"""Fields of adapters that came later, and what stands for their absence."""

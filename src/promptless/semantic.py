@@ -31,11 +31,9 @@ from promptless.propose import sigmoid
 from promptless.record import Steps
 from promptless.resample import resample
 from promptless.result import Segmentation
-from promptless.tiles import Tile, tiles
+from promptless.tiles import Region, Tile, tiles
 from promptless.view import View, encode
 
-FOREGROUND = 0.5
-"""Probability above which a pixel belongs to the mask: SAM's logit of 0."""
 HALO_SHARE = 8
 """Where a model takes images of one size, at most one part in this many of a tile is halo on each side."""
 NO_EDITING = (
@@ -65,7 +63,7 @@ def segmented(
         prompts.append(prompt(done + 1, asked, points, tile))
         progress(done + 1, len(cuts))
     with steps.timed("assemble"):
-        labels, masks = components(probability, arguments["min_score"])
+        labels, masks = components(probability, arguments["min_score"], model.config.proposals.foreground)
         masks = classified(masks, kinds, 1.0)
     every = Prompts(view.image.shape, tuple(replace(p, id=len(masks) + p.id) for p in prompts))
     record = empty.manifest | {
@@ -93,6 +91,15 @@ def answer_tile(
         foreground = sigmoid(core_of(logits, tile, model.config.window.pitch / view.zoom))
         kinds = core_of(class_maps(embedding.maps, model.config), tile, 1 / view.zoom)
         return foreground, kinds, asked.zoomed(1 / view.zoom)
+
+
+def foreground(view: View, model: Model, tile: int, halo: int) -> Array:
+    """Return the probability that each pixel of an image belongs to the mask."""
+    able, none, steps = asked_whole(model), Points.of(ndim=len(view.image.shape)), Steps()
+    probability = np.zeros(view.image.shape, np.float32)
+    for part in cut(view, model.config, tile, halo):
+        probability[part.core], _, _ = answer_tile(view, part, able, none, steps)
+    return probability
 
 
 def found(view: View, model: Model, tile: int, halo: int, progress: Callable[[int, int], None]) -> Prompts:
@@ -126,7 +133,7 @@ def cut(view: View, config: ModelConfig, tile: int, halo: int) -> list[Tile]:
     """Return tiles of about one size, none larger than the model takes; `tile` and `halo` are model pixels.
 
     Points and positions count from the borders of what the model sees, so a tile should be as large as the patches
-    that it was trained on: `config.input_size` says so.
+    that it was trained on: `config.input_size` says so, and what is seen at a border reaches further inwards.
     """
     if config.input_size is None:
         size, around = view.in_image(tile), view.in_image(halo)
@@ -136,7 +143,18 @@ def cut(view: View, config: ModelConfig, tile: int, halo: int) -> list[Tile]:
         size = tuple(max(1, min(n, most - 2 * h)) for n, h in zip(view.in_image(tile), around, strict=True))
     shape = view.image.shape
     even = tuple(n if n <= s + 2 * h else -(-n // -(-n // s)) for n, s, h in zip(shape, size, around, strict=True))
-    return list(tiles(shape, even, around))
+    cuts = list(tiles(shape, even, around))
+    if config.input_size is None:
+        return cuts
+    return [replace(tile, outer=inwards(tile, shape, size, around)) for tile in cuts]
+
+
+def inwards(tile: Tile, shape: Shape, size: Shape, halo: Shape) -> Region:
+    """Return what is seen of a tile: its core in the middle, moved off the borders, and as large as may be."""
+    sides = [min(n, s + 2 * h) for n, s, h in zip(shape, size, halo, strict=True)]
+    middles = [core.start - (side - core.stop + core.start) // 2 for core, side in zip(tile.core, sides, strict=True)]
+    starts = [min(max(0, at), n - side) for at, n, side in zip(middles, shape, sides, strict=True)]
+    return tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
 
 
 def automatic(maps: Array, config: ModelConfig) -> Points:
@@ -167,12 +185,12 @@ def prompt(number: int, asked: Points, points: Points, tile: Tile) -> Prompt:
     return replace(automatic_prompt, source=USER, state="edited") if mine else automatic_prompt
 
 
-def components(probability: Array, min_score: float) -> tuple[NDArray[np.int32], Masks]:
-    """Return the connected parts of a foreground as a label image and as objects.
+def components(probability: Array, min_score: float, foreground: float) -> tuple[NDArray[np.int32], Masks]:
+    """Return the connected parts of what is likelier than `foreground` as a label image and as objects.
 
     A part's score is its mean probability; those below `min_score` are left out. Stability is not known (NaN).
     """
-    parts, n = ndimage.label(probability > FOREGROUND)
+    parts, n = ndimage.label(probability > foreground)
     scores = np.asarray(ndimage.mean(probability, parts, np.arange(1, n + 1)), np.float32).reshape(n)
     kept = scores >= min_score
     numbers = np.where(kept, np.cumsum(kept), 0)

@@ -67,7 +67,8 @@ class View:
         if record["model"]["hash"] != model_hash(model.config):
             raise ValueError(
                 f"the result was made by {record['model']['name']} {record['model']['version']}, whose files are not "
-                f"those of {model.config.name} {model.config.version}; edit with that model, or segment again"
+                f"those of {model.config.name} {model.config.version}; edit with that model "
+                "(--model PATH), or segment again (--overwrite)"
             )
         low, high = record["image"]["intensity_range"]
         zoom = record["image"]["zoom"]

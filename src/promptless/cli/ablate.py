@@ -14,7 +14,7 @@ SPLITS = ("dev", "test")
 
 
 def ablate(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file with an [ablate] table.", metavar="RECIPE.toml")],
+    recipe: Annotated[Path, typer.Argument(help=r"Recipe file with an \[ablate] table.", metavar="RECIPE.toml")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the arms, the table and the plot.")],
     split: Annotated[
         str, typer.Option(help="Images to compare on: dev while choosing, test once.", metavar="dev|test")
@@ -33,9 +33,13 @@ def ablate(
             fail(f"ablations need {error.name}: pip install 'promptless[sam]'")
         writable(output)
         plan = ablation.read(recipe)
-        plan = plan if only is None else plan.of(tuple(name.strip() for name in only.split(",")))
+        if only is not None:
+            named = tuple(name.strip() for name in only.split(","))
+            plan = plan.of(named)
+            if plan.reference not in named and not quiet:
+                typer.echo(f"{plan.reference} is trained as well: the reference", err=True)
         with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
             rows = ablation.run(plan, output, split, progress=advance)
-        written = arms_table.write(rows, plan.reference, output, split)
-    typer.echo(arms_table.markdown(rows, plan.reference))
+        written = arms_table.write(rows, plan.reference, output, split, plan.x_label)
+    typer.echo(arms_table.plain(rows, plan.reference))
     typer.echo("\n".join(map(str, written)))

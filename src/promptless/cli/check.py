@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def check(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER")],
     model: Annotated[
-        str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
+        str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
     ] = "nuclei",
     channel: Channel = None,
     page: Page = None,

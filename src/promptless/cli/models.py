@@ -49,6 +49,7 @@ def list_(
                 typer.echo(json.dumps(asdict(row)))
             return
         wide, licence = (max(len(getattr(row, column)) for row in rows) for column in ("name", "licence"))
+        typer.echo(f"{'NAME':{wide}}  {'WHERE':9}  {'SIZE':>8}  {'LICENCE':{licence}}  ABOUT")
         for row in rows:
             columns = f"{row.name:{wide}}  {row.where:9}  {row.megabytes:5} MB  {row.licence:{licence}}  {row.about}"
             typer.echo(columns.rstrip())

@@ -28,7 +28,7 @@ def prompts(
     image: Annotated[Path, typer.Argument(help="Image file.", metavar="IMAGE")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Prompts file to write.", metavar="FILE.json")],
     model: Annotated[
-        str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
+        str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
     ] = "nuclei",
     channel: Channel = None,
     page: Page = None,

@@ -39,7 +39,7 @@ def segment(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the outputs; made where it is missing.")],
     model: Annotated[
-        str, typer.Option("-m", "--model", help="Name of a model that ships, or a model folder.")
+        str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
     ] = "nuclei",
     channel: Channel = None,
     page: Page = None,

@@ -94,23 +94,29 @@ def lossy(path: Path) -> str:
 
 
 def read_picture(path: Path) -> LabelImage:
-    """Read a PNG or BMP of one channel, or of palette indices."""
+    """Read a PNG or BMP of one channel, of three that are equal, or of palette indices."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
         with PillowImage.open(path) as picture:
             if picture.format in ("JPEG", "MPO", "WEBP"):
                 raise UnreadableLabelsError(lossy(path))
             pixels = np.asarray(picture)
-    if pixels.ndim != 2:
+    return LabelImage(pixels if pixels.ndim == 2 else one_number(pixels, path))
+
+
+def one_number(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+    """Return the first of three channels (y, x, channel) that are equal; a fourth is transparency."""
+    first = pixels[..., 0]
+    if pixels.shape[-1] not in (3, 4) or not all(np.array_equal(first, pixels[..., i]) for i in (1, 2)):
         raise UnreadableLabelsError(colourful(path, pixels.shape[-1]))
-    return LabelImage(pixels)
+    return np.ascontiguousarray(first)
 
 
 def colourful(path: Path, n: int) -> str:
     """Return why colours are no labels."""
     return (
-        f"{path} has {n} channels; a label image has one number per pixel. Colours of an overlay cannot be told "
-        "from objects: save the labels themselves, as TIFF or 16-bit PNG"
+        f"{path} has {n} channels; a label image has one number per pixel (or one in three equal channels). Colours of "
+        "an overlay cannot be told from objects: save the labels themselves, as TIFF or 16-bit PNG"
     )
 
 
@@ -124,11 +130,13 @@ def read_tiff(path: Path) -> LabelImage:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         channels = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis in "SC" and n > 1]
-        if channels:
-            raise UnreadableLabelsError(colourful(path, channels[0]))
+        if len(channels) > 1:
+            raise UnreadableLabelsError(colourful(path, int(np.prod(channels))))
         if series.keyframe.compression in (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG):
             raise UnreadableLabelsError(lossy(path))
         lzw.check_all(series)
+        if channels:
+            return LabelImage(one_number(last_axis(series), path))
         keep = [n for axis, n in zip(series.axes, series.shape, strict=True) if n > 1 or axis in "YX"]
         if len(series.pages) > 1 or len(keep) != 2:
             return LabelImage(series.asarray().reshape(keep))
@@ -136,6 +144,13 @@ def read_tiff(path: Path) -> LabelImage:
         if page.is_memmappable:
             return LabelImage(tifffile.memmap(path, series=0, mode="r").reshape(keep))
     return LabelImage(TiffRows(path, (keep[0], keep[1]), page.dtype))
+
+
+def last_axis(series: tifffile.TiffPageSeries) -> NDArray[np.generic]:
+    """Return the pixels of a TIFF whose channels, wherever they stand, are the last axis."""
+    axis = next(i for i, (name, n) in enumerate(zip(series.axes, series.shape, strict=True)) if name in "SC" and n > 1)
+    pixels = np.moveaxis(series.asarray(), axis, -1)
+    return np.asarray(pixels.reshape([n for n in pixels.shape[:-3] if n > 1] + list(pixels.shape[-3:])))
 
 
 @dataclass(frozen=True, eq=False)

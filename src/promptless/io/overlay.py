@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
+from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from promptless.image import Image, Shape
@@ -21,12 +22,16 @@ SMALL, LARGE = 800, 4096
 """Images whose longer side is below the first are shown larger, above the second smaller, by whole factors."""
 ON_DARK, ON_BRIGHT = (255, 214, 0), (0, 255, 60)
 TRUE, FOUND, BOTH = (0, 200, 60), (255, 60, 220), (255, 200, 0)
+RIM = (20, 20, 20)
+"""Around the lines of a comparison, so that they show on tissue of any colour."""
 HEADLINE = 22
 """Pixels above a picture for its title."""
 BOXES, POSITIVE, NEGATIVE = (70, 130, 255), (255, 255, 255), (255, 70, 70)
 MARK = 0.22
 """Diameter of a point's mark, as a share of the median side of the boxes; `MARKS` bounds it, in picture pixels."""
 MARKS = (5, 15)
+ROOM = 6
+"""Points are marked no wider than this part of the distance at which as many would stand evenly."""
 LETTERS, LINE = 14, 18
 """Pixels: size of the legend's letters, and from one of its lines to the next."""
 COMPRESSION = 4
@@ -118,13 +123,20 @@ def comparison(
     """
     scale = Scale.of(truth.shape)
     picture = thinned(image, scale.thin).repeat(scale.enlarge, axis=0).repeat(scale.enlarge, axis=1)
-    true, found = (find_boundaries(scale.pixels(labels), mode="inner") for labels in (truth, predicted))
-    for pixels, colour in ((true, TRUE), (found, FOUND), (true & found, BOTH)):
+    true, found = (two_wide(scale.pixels(labels)) for labels in (truth, predicted))
+    rim = ndimage.binary_dilation(true | found)
+    for pixels, colour in ((rim, RIM), (true, TRUE), (found, FOUND), (true & found, BOTH)):
         picture[pixels] = colour
     canvas = PillowImage.new("RGB", (picture.shape[1], picture.shape[0] + HEADLINE))
     canvas.paste(PillowImage.fromarray(picture), (0, HEADLINE))
-    ImageDraw.Draw(canvas).text((6, 5), title, fill=POSITIVE)
+    ImageDraw.Draw(canvas).text((6, 2), title, POSITIVE, ImageFont.load_default(LETTERS))
     return np.asarray(canvas)
+
+
+def two_wide(labels: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return the two outermost pixels of every object."""
+    edges = find_boundaries(labels, mode="inner")
+    return np.asarray(edges | (ndimage.binary_dilation(edges) & (labels.astype(np.bool_))))
 
 
 def thinned(image: Image, thin: int) -> NDArray[np.uint8]:
@@ -144,6 +156,9 @@ def with_prompts(picture: NDArray[np.uint8], prompts: Prompts) -> NDArray[np.uin
         ImageDraw.Draw(canvas).rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=BOXES)
     sides = [np.diff(scale.edges(p.extent)) for p in prompts.items]
     size = int(np.clip(MARK * np.median(sides), *MARKS)) if sides else MARKS[0]
+    n_points = sum(len(p.points) for p in prompts.items)
+    apart = np.sqrt(canvas.width * canvas.height / max(1, n_points))
+    size = max(MARKS[0], min(size, int(apart / ROOM)))
     on = [p.points[p.point_labels == OBJECT] for p in prompts.items]
     off = [p.points[p.point_labels != OBJECT] for p in prompts.items]
     for points, mark, colour in ((off, cross(size * 3 // 2), NEGATIVE), (on, dot(size), POSITIVE)):

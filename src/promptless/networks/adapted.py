@@ -35,7 +35,7 @@ class Adapted(nn.Module):
         self.config, self.output = config.adapter, config.output
         check(backbone, generator, config, self.config)
         self.generator = generator
-        self.encoder = lora.adapt(backbone, self.config.rank) if self.config.rank else lora.sharing(backbone)
+        self.encoder = encoder(backbone, self.config)
         for part in self.trained().values():
             own_memory(part)
         window = config.window
@@ -65,6 +65,13 @@ class Adapted(nn.Module):
         shared = features.embedding if self.config.features == "generator" else None
         look = self.backbone.encode_padded if self.output == SEMANTIC else self.backbone.encode
         return Encoded(look(image, shared), features.maps)
+
+
+def encoder(backbone: Backbone, config: AdapterConfig) -> PeftModel | Backbone:
+    """Return a backbone with LoRA in its image encoder, where the rank is not 0."""
+    if not config.rank:
+        return lora.sharing(backbone)
+    return lora.adapt(backbone, config.rank, config.alpha, config.dropout)
 
 
 def check(backbone: Backbone, generator: UNet, model: ModelConfig, config: AdapterConfig) -> None:

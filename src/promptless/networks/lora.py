@@ -43,14 +43,17 @@ class SplitQKV(nn.Module):
         )
 
 
-def adapt(backbone: Backbone, rank: int = RANK) -> PeftModel:
-    """Return a backbone with fresh adapters, which are all that trains; it shares the weights of the one given."""
+def adapt(backbone: Backbone, rank: int = RANK, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
+    """Return a backbone with fresh adapters, which are all that trains; it shares the weights of the one given.
+
+    What they add is scaled by `alpha` / `rank`, by 1 without `alpha`.
+    """
     if rank < 1:
         raise ValueError(f"the rank is {rank}; it must be at least 1 (4 is usual)")
     config = LoraConfig(
         r=rank,
-        lora_alpha=rank,
-        lora_dropout=0.0,
+        lora_alpha=rank if alpha is None else alpha,
+        lora_dropout=dropout,
         target_modules=TARGETS,
         base_model_name_or_path=backbone.name,
         revision=backbone.digest,

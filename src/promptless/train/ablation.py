@@ -11,7 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -43,6 +43,8 @@ from promptless.train.run import CHECKPOINT
 from promptless.train.state import SHOWN, differences
 
 Progress = Callable[[float, str], None]
+Told = Callable[[int, int], None]
+"""What is told how many of all steps or images are done."""
 
 TABLE, RULES = "ablate", ("pixel", "stardist", "msa", "aji+")
 COST, PREDICTIONS, RECIPE, SPLIT = "cost.json", "predictions", "recipe.toml", "split.json"
@@ -61,6 +63,7 @@ class Arm:
     after: str | None = None  # the arm whose trained generator this one begins with, where the recipes have it alike
     model: str | None = None  # a model by name or folder, as it is
     masks: str = DECODED
+    x: float | None = None  # its place on the axis of a curve
 
     def __post_init__(self) -> None:
         if self.masks not in (DECODED, GENERATOR):
@@ -76,6 +79,7 @@ class Ablation:
     arms: tuple[Arm, ...]
     reference: str
     rules: tuple[str, ...] = RULES
+    x_label: str = ""  # what the numbers `x` of arms are
 
     def of(self, names: Sequence[str]) -> Ablation:
         """Return the ablation with some of its arms only; the reference stays."""
@@ -107,7 +111,7 @@ class Row:
 
 
 def read(path: Path) -> Ablation:
-    """Read a recipe file with an `[ablate]` table: `reference`, `rules`, and `[[ablate.arm]]`s."""
+    """Read a recipe file with an `[ablate]` table: `reference`, `rules`, `x_label`, and `[[ablate.arm]]`s."""
     content = recipes.parsed(path)
     if TABLE not in content:
         raise ValueError(f"{path} has no [{TABLE}] with arms to compare; `promptless train` is for a single recipe")
@@ -121,7 +125,8 @@ def read(path: Path) -> Ablation:
             f"`after` the name of one" + (f" ({', '.join(sorted(unknown))} is none)" if unknown else "")
         )
     ids = recipes.split_in(path.parent / content["split"])
-    return Ablation(content, ids, arms, table.get("reference", names[0]), tuple(table.get("rules", RULES)))
+    rules, label = tuple(table.get("rules", RULES)), table.get("x_label", "")
+    return Ablation(content, ids, arms, table.get("reference", names[0]), rules, label)
 
 
 def run(
@@ -134,14 +139,28 @@ def run(
     samples = list(prepared.read(recipes.data_folder(data_of(ablation.recipe)), ablation.ids[split]))
     rows = []
     for number, arm in enumerate(ablation.arms):
-        progress(number / len(ablation.arms), f"{arm.name}: training")
-        model, cost = trained(ablation, arm, folder)
-        progress((number + 0.5) / len(ablation.arms), f"{arm.name}: {len(samples)} images of {split}")
-        predicted, seconds = predictions(arm, load(model), samples, folder / arm.name / PREDICTIONS / split)
+        steps, looks = halves(progress, number, len(ablation.arms), arm.name, split)
+        model, cost = trained(ablation, arm, folder, steps)
+        place = folder / arm.name / PREDICTIONS / split
+        predicted, seconds = predictions(arm, load(model), samples, place, looks)
         truth = {sample.id: sample.labels for sample in samples}
         scores = evaluation.evaluate(truth, predicted, ablation.rules)
         rows.append(Row(arm, cost, seconds, operations(network_of(model)), scores))
     return rows
+
+
+def halves(progress: Progress, number: int, n_arms: int, name: str, split: str) -> tuple[Told, Told]:
+    """Return what tells how far the training of an arm is, and how far its predictions are: half of its part each."""
+
+    def training(done: int, total: int) -> None:
+        """Tell of steps."""
+        progress((number + 0.5 * done / total) / n_arms, f"{name}: training, step {done} of {total}")
+
+    def predicting(done: int, total: int) -> None:
+        """Tell of images."""
+        progress((number + 0.5 + 0.5 * done / total) / n_arms, f"{name}: {split}, image {done} of {total}")
+
+    return training, predicting
 
 
 def data_of(recipe: Mapping[str, Any]) -> str:
@@ -149,7 +168,11 @@ def data_of(recipe: Mapping[str, Any]) -> str:
     return str(recipe.get("data", recipe["source"]))
 
 
-def trained(ablation: Ablation, arm: Arm, folder: Path) -> tuple[str | Path, Cost]:
+def untold(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def trained(ablation: Ablation, arm: Arm, folder: Path, tell: Told = untold) -> tuple[str | Path, Cost]:
     """Return an arm's model and what it cost, after training it where that is not done yet."""
     if arm.model is not None:
         return arm.model, Cost()
@@ -158,7 +181,8 @@ def trained(ablation: Ablation, arm: Arm, folder: Path) -> tuple[str | Path, Cos
         check_same(ablation, arm, place)
     else:
         begin(ablation, arm, folder)
-        cost = train_apart(place, arm.masks)
+        n_steps = steps_of(recipe_of(ablation, arm))
+        cost = train_apart(place, arm.masks, lambda done: tell(done, n_steps))
         with replacing(place / COST) as temporary:
             temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
     return place / "model", from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
@@ -222,10 +246,28 @@ def same_generator(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return GENERATOR in one and all(a.get(k) == b.get(k) for name, (a, b) in tables.items() for k in ALIKE[name])
 
 
-def train_apart(place: Path, masks: str) -> Cost:
-    """Train an arm in a process of its own, whose memory is its own."""
+def train_apart(place: Path, masks: str, tell: Callable[[int], None]) -> Cost:
+    """Train an arm in a process of its own, whose memory is its own; its logs say how many steps are done."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(train_arm, place, masks).result()
+        future = pool.submit(train_arm, place, masks)
+        while not wait([future], GLANCE).done:
+            tell(steps_done(place))
+        return future.result()
+
+
+GLANCE = 0.5
+"""Seconds from one look at the logs of an arm to the next."""
+
+
+def steps_of(recipe: Mapping[str, Any]) -> int:
+    """Return the steps of all phases of a recipe."""
+    return sum(recipe[name]["steps"] for name in recipes.TASKS if name in recipe)
+
+
+def steps_done(place: Path) -> int:
+    """Return how many steps the logs of an arm have: a line each, below the header."""
+    logs = (place / "model" / adapters.RUN).glob("*/log.csv")
+    return sum(max(0, log.read_bytes().count(b"\n") - 1) for log in logs)
 
 
 def train_arm(place: Path, masks: str) -> Cost:
@@ -278,7 +320,9 @@ KILOBYTE = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system counts a process's memory in."""
 
 
-def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path) -> tuple[dict[str, Labels], float]:
+def predictions(
+    arm: Arm, model: Model, samples: Sequence[Sample], folder: Path, tell: Told = untold
+) -> tuple[dict[str, Labels], float]:
     """Return an arm's label image of every sample, and the median seconds per image.
 
     They are kept in `folder`, where those of another model, or of the other's masks, are deleted.
@@ -290,7 +334,8 @@ def predictions(arm: Arm, model: Model, samples: Sequence[Sample], folder: Path)
         folder.mkdir(parents=True)
         kept = {**maker, "seconds": {}}
     found: dict[str, Labels] = {}
-    for sample in samples:
+    for done, sample in enumerate(samples):
+        tell(done, len(samples))
         path = folder / f"{sample.id}_labels.tif"
         if sample.id in kept["seconds"] and path.is_file():
             found[sample.id] = label_images.read(path)

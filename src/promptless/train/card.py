@@ -66,7 +66,8 @@ def card(report: Report) -> str:
 def thresholds(config: ModelConfig) -> str:
     """Return the thresholds that matter for what a model gives."""
     if config.output == SEMANTIC:
-        return f"points where the foreground's probability is above {config.points.threshold:g}"
+        points = f"points where the foreground's probability is above {config.points.threshold:g}"
+        return f"{points}, the mask where its own is above {config.proposals.foreground:g}, chosen on dev"
     return f"foreground {config.proposals.foreground:g}, min_score {config.min_score:g}, chosen on dev"
 
 

@@ -9,14 +9,19 @@ import numpy as np
 
 from promptless.config import INSTANCES, ModelConfig
 from promptless.data.sample import Sample
+from promptless.model import SemanticModel
 from promptless.networks.adapted import Adapted
 from promptless.pipeline import coarse, segment
 from promptless.result import Segmentation
 from promptless.runtimes.torch import TorchModel
-from promptless.train.measuring import Labels, Told, image_of, score, segmented
+from promptless.semantic import components, foreground
+from promptless.train.measuring import Labels, Told, image_of, score
+from promptless.view import View, tiling
 
 FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)
 """Probabilities from which a pixel may belong to an object."""
+MASK_FOREGROUNDS = (0.3, *FOREGROUNDS)
+"""The same where one mask is the answer."""
 MIN_SCORES = (0.2, 0.3, 0.4, 0.5, 0.6)
 """Scores from which an object is kept."""
 
@@ -41,16 +46,13 @@ Chooser = Callable[[Adapted, ModelConfig, Sequence[Sample], Told], tuple[ModelCo
 def choose(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell: Told) -> tuple[ModelConfig, Choice]:
     """Return the configuration with the thresholds that score best on `samples`, and what they score.
 
-    Of equals, those nearest to the recipe's are taken, and where one mask is the answer, with no objects to score,
-    the recipe's stay.
+    Of equals, those nearest to the recipe's are taken.
     """
-    if config.output != INSTANCES:
-        found = segmented(TorchModel(network, config), samples, tell)
-        return config, Choice(config.proposals.foreground, config.min_score, score(config, samples, found))
-    best = best_of(
-        [choice for value in FOREGROUNDS for choice in tried(network, with_foreground(config, value), samples, tell)],
-        config,
-    )
+    if config.output == INSTANCES:
+        pairs = [tried(network, with_foreground(config, value), samples, tell) for value in FOREGROUNDS]
+        best = best_of([choice for choices in pairs for choice in choices], config)
+    else:
+        best = best_of(tried_whole(TorchModel(network, config), samples, tell), config)
     return replace(with_foreground(config, best.foreground), min_score=best.min_score), best
 
 
@@ -75,14 +77,29 @@ def best_of(choices: Sequence[Choice], config: ModelConfig) -> Choice:
 
 def tried(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell: Told) -> list[Choice]:
     """Return what every least score gives with one foreground; each image is segmented once."""
-    foreground, model = config.proposals.foreground, TorchModel(network, config)
+    value, model = config.proposals.foreground, TorchModel(network, config)
     found: dict[float, dict[str, Labels]] = {least: {} for least in MIN_SCORES}
     for sample in samples:
-        tell(f"choosing, foreground {foreground:g}, {sample.id}")
+        tell(f"choosing, foreground {value:g}, {sample.id}")
         result = segment(image_of(sample), model, min_score=0.0)
         for least, labels in found.items():
             labels[sample.id] = at_least(result, least)
-    return [Choice(foreground, least, score(config, samples, labels)) for least, labels in found.items()]
+    return [Choice(value, least, score(config, samples, labels)) for least, labels in found.items()]
+
+
+def tried_whole(model: SemanticModel, samples: Sequence[Sample], tell: Told) -> list[Choice]:
+    """Return what every pair of thresholds gives where one mask is the answer; each image is looked at once."""
+    config, sides = model.config, tiling(model.config, None, None)
+    probable = {}
+    for sample in samples:
+        tell(f"choosing, {sample.id}")
+        probable[sample.id] = foreground(View.of(image_of(sample), model), model, *sides)
+    choices = []
+    for value in MASK_FOREGROUNDS:
+        for least in MIN_SCORES:
+            found = {name: components(shown, least, value)[0] for name, shown in probable.items()}
+            choices.append(Choice(value, least, score(config, samples, found)))
+    return choices
 
 
 def at_least(result: Segmentation, min_score: float) -> Labels:

@@ -115,20 +115,29 @@ def draw_curves(run: Path, phases: Sequence[str], path: Path, decides: str) -> N
     logs = {name: columns(run / name / "log.csv") for name in phases}
     looks = {name: read_numbers(run / name / SCORES) for name in logs}
     figure = figure_with_canvas()
-    figure.set_size_inches(5 * (len(logs) + 1), 4)
-    before, steps, scores = 0, list[int](), list[float]()
+    figure.set_size_inches(6 * len(logs) + 5, 4)
+    before, begins, steps, scores = 0, dict[str, int](), list[int](), list[float]()
     for place, (name, log) in enumerate(logs.items(), start=1):
         axes = figure.add_subplot(1, len(logs) + 1, place, title=name, xlabel="step", ylabel="loss", yscale="log")
         for title in [title for title in log if title not in ("step", "rate")]:
-            axes.plot(log["step"], smoothed(log[title]), label=title)
+            total = {"linewidth": 2.5, "color": "black", "zorder": 3} if title == "loss" else {"linewidth": 1}
+            axes.plot(log["step"], smoothed(log[title]), label=title, **total)
+        axes.plot(log["step"], log["loss"], color="0.8", linewidth=0.5, zorder=0)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        begins[name] = before
         steps += [before + step for step in looks[name]]
         scores += looks[name].values()
         before += int(log["step"][-1])
-    axes = figure.add_subplot(1, len(logs) + 1, len(logs) + 1, title="dev", xlabel="step of all", ylabel=decides)
+    axes = figure.add_subplot(1, len(logs) + 1, len(logs) + 1, xlabel="step of all", ylabel=decides)
     axes.plot(steps, scores, marker="o")
+    for name, start in begins.items():
+        axes.axvline(start, color="0.6", linestyle=":")
+        axes.text(start, 1.01, name, transform=axes.get_xaxis_transform(), fontsize="small", color="0.4")
+    axes.set_title("dev", pad=18)
     axes.grid(alpha=0.3)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     with replacing(path) as temporary:
         figure.savefig(temporary)
 
