@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from promptless.train import devices, material, processes, recipes, report
 from promptless.train.card import CARD, card
 from promptless.train.choosing import Choice, Chooser, choose
 from promptless.train.looks import Looks
-from promptless.train.measuring import Labels, Line, compare, score, segmented
+from promptless.train.measuring import Labels, Line, Told, compare, score, segmented
 from promptless.train.recipes import GENERATOR, TASKS, Progress, Recipe, follow
 from promptless.train.report import BASE, Report
 
@@ -110,7 +109,7 @@ def train(
     run, model = folder / RUN, learned.model
     held_out = {part: samples[part] for part in ("dev", "test") if samples[part]}
     adapter = TorchModel(adapted.load(learned.backbone, run / CANDIDATE, model).to(devices.find(device)), model)
-    found, tables = measured(adapter, held_out, partial(progress, 1.0))
+    found, tables = measured(adapter, held_out, progress)
     told = Report(
         model,
         material.facts(recipe.data),
@@ -155,7 +154,7 @@ def learn(
     follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=looks)
     if not processes.main():
         return None
-    model, choice = choose(network, recipe.model, samples["dev"], partial(progress, 1.0))
+    model, choice = choose(network, recipe.model, samples["dev"], progress)
     return Learned(write(network, model, run / CANDIDATE), backbone, choice, n_parameters)
 
 
@@ -276,12 +275,12 @@ def outsized(samples: Sequence[Sample]) -> list[str]:
 
 
 def measured(
-    adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Callable[[str], None]
+    adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Told
 ) -> tuple[dict[str, Labels], dict[str, list[Line]]]:
     """Return what an adapter finds in images that it has not learned from, and its figures beside those of `BASE`."""
     everything = [sample for part in held_out.values() for sample in part]
-    before = segmented(load(BASE), everything, lambda text: tell(f"measuring {BASE}, {text}"))
-    after = segmented(adapter, everything, lambda text: tell(f"measuring, {text}"))
+    before = segmented(load(BASE), everything, lambda done, text: tell(done, f"measuring {BASE}, {text}"))
+    after = segmented(adapter, everything, lambda done, text: tell(done, f"measuring, {text}"))
     return after, {part: compare(adapter.config, samples, before, after) for part, samples in held_out.items()}
 
 

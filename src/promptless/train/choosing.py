@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -47,10 +48,11 @@ def choose(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tel
     if config.output != INSTANCES:
         found = segmented(TorchModel(network, config), samples, tell)
         return config, Choice(config.proposals.foreground, config.min_score, score(config, samples, found))
-    best = best_of(
-        [choice for value in FOREGROUNDS for choice in tried(network, with_foreground(config, value), samples, tell)],
-        config,
-    )
+    choices = []
+    for number, value in enumerate(FOREGROUNDS):
+        part = partial(within, tell, number, len(FOREGROUNDS))
+        choices += tried(network, with_foreground(config, value), samples, part)
+    best = best_of(choices, config)
     return replace(with_foreground(config, best.foreground), min_score=best.min_score), best
 
 
@@ -59,13 +61,18 @@ def choose_coarse(
 ) -> tuple[ModelConfig, Choice]:
     """Return likewise the configuration with the foreground that suits the prompt generator's own masks best."""
     choices = []
-    for value in FOREGROUNDS:
+    for number, value in enumerate(FOREGROUNDS):
         model = TorchModel(network, with_foreground(config, value))
-        tell(f"choosing, foreground {value:g}, the generator's own masks")
+        tell(number / len(FOREGROUNDS), f"choosing, foreground {value:g}, the generator's own masks")
         found = {sample.id: coarse(image_of(sample), model) for sample in samples}
         choices.append(Choice(value, config.min_score, score(config, samples, found)))
     best = best_of(choices, config)
     return with_foreground(config, best.foreground), best
+
+
+def within(tell: Told, number: int, parts: int, done: float, text: str) -> None:
+    """Tell how far all of several parts are, of which `number` are done and the next to `done`."""
+    tell((number + done) / parts, text)
 
 
 def best_of(choices: Sequence[Choice], config: ModelConfig) -> Choice:
@@ -77,8 +84,8 @@ def tried(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell
     """Return what every least score gives with one foreground; each image is segmented once."""
     foreground, model = config.proposals.foreground, TorchModel(network, config)
     found: dict[float, dict[str, Labels]] = {least: {} for least in MIN_SCORES}
-    for sample in samples:
-        tell(f"choosing, foreground {foreground:g}, {sample.id}")
+    for i, sample in enumerate(samples):
+        tell(i / len(samples), f"choosing, foreground {foreground:g}, {sample.id}")
         result = segment(image_of(sample), model, min_score=0.0)
         for least, labels in found.items():
             labels[sample.id] = at_least(result, least)
