@@ -40,6 +40,8 @@ def test_a_folder_of_images_and_masks_is_enough(quick, cells, tmp_path):
     assert any(line.startswith("test (") and "mSA" in line for line in lines)
     assert ModelConfig.read(tmp_path / "mine" / "config.json").adapter.backbone == "nuclei"
     assert (tmp_path / "mine" / "run" / "data" / "split.json").is_file()
+    for stage in ("  0% reading", "generator 1/", "  0% choosing", "  0% measuring nuclei, image 1 of 2"):
+        assert any(stage in line for line in answer.stderr.splitlines()), stage
 
 
 def test_what_is_missing_is_wrong_usage(tmp_path):

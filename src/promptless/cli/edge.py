@@ -153,6 +153,20 @@ def bar(total: float, shown: bool) -> Iterator[Callable[[float, str], None]]:
         yield partial(moved, progress, progress.add_task("", total=total))
 
 
+class Lines:
+    """Progress for a log, where there is no terminal: a line as each stage begins, and at each tenth of it."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write, self.before = write, ("", -1)
+
+    def __call__(self, done: float, name: str) -> None:
+        """Write a line where it is due; the first word of `name` says which stage it is."""
+        now = (name.partition(" ")[0].rstrip(","), int(done * 10 + 1e-9))
+        if now != self.before:
+            self.write(f"{done:4.0%} {name}")
+        self.before = now
+
+
 def moved(progress: Progress, task: TaskID, done: float, name: str) -> None:
     """Move a bar to `done`; rich takes one that was full for finished, so one that goes back begins anew."""
     if done < progress.tasks[progress.task_ids.index(task)].completed:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Quiet, Verbose, bar, chatter, fail, reporting, writable
+from promptless.cli.edge import Lines, Quiet, Verbose, bar, chatter, fail, reporting, writable
 
 if TYPE_CHECKING:
     from promptless.train.adapters import Outcome
@@ -47,7 +48,9 @@ def train(
         where, main = devices.find(device), processes.main()
         if main and device == "auto" and not quiet:
             typer.echo(f"training on {where}; --device takes another", err=True)
-        with bar(1, shown=main and not quiet and sys.stderr.isatty()) as advance:
+        told, terminal = main and not quiet, sys.stderr.isatty()
+        with bar(1, shown=told and terminal) as moved:
+            advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
             if chosen.adapter is None and force:
                 raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
