@@ -7,7 +7,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from made_up import discs, picture
-from promptless.train.material import facts, read, ready
+from promptless.data.sample import Sample
+from promptless.train.material import check_objects, facts, read, ready
 
 LABELS = discs((40, 40), [(12, 12, 7), (28, 26, 6)])
 
@@ -112,3 +113,25 @@ def test_a_part_without_an_image_is_refused(cells, tmp_path, part):
     ids = json.loads((folder / "split.json").read_text()) | {part: []}
     with pytest.raises(ValueError, match=f"no image of .* is for {part}, to .*; move one there in split.json"):
         read(folder, ids)
+
+
+def labelled(name, labels):
+    return Sample(name, "grey", np.zeros((1, *labels.shape)), labels)
+
+
+THREE = discs((40, 40), [(8, 8, 5), (30, 30, 5), (8, 30, 5)])
+FOREGROUND = [labelled(name, (THREE > 0) * 255) for name in "abcdefghi"]
+
+
+def test_masks_of_the_foreground_are_not_taken_for_one_object():
+    message = 'a has one object in 3 separate parts, and 9 of 9 .* number the objects .* output = "semantic"'
+    with pytest.raises(ValueError, match=message):
+        check_objects([*FOREGROUND, labelled("empty", 0 * THREE)])
+    with pytest.raises(ValueError, match="9 of 10 images"):
+        check_objects([*FOREGROUND, labelled("numbered", THREE)])
+
+
+def test_masks_with_numbers_and_single_objects_are_taken():
+    check_objects([labelled("empty", 0 * THREE)])
+    check_objects([labelled("one", (THREE == 1) * 1)] * 3)
+    check_objects([*FOREGROUND[:3], labelled("numbered", THREE)])

@@ -14,7 +14,7 @@ import torch
 from skimage.measure import regionprops
 
 from promptless import library
-from promptless.config import SEMANTIC, Kind, ModelConfig
+from promptless.config import INSTANCES, SEMANTIC, Kind, ModelConfig
 from promptless.data.augment import NUCLEUS_PX
 from promptless.data.sample import Sample
 from promptless.io.hashes import sha256
@@ -140,6 +140,8 @@ def learn(
 
     Of several processes only the first one chooses and writes; the others return None.
     """
+    if recipe.model.output == INSTANCES:
+        material.check_objects([sample for part in samples.values() for sample in part])
     run, where = folder / RUN, devices.find(device)
     if processes.main():
         check(folder, resume)

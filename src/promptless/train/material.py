@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from skimage.measure import label
 
 from promptless.data import prepared
 from promptless.data.preparation import few, prepare
@@ -15,6 +17,11 @@ from promptless.data.splits import split_for_training
 from promptless.train import processes
 
 Progress = Callable[[float, str], None]
+
+PARTS = 3
+"""One object in so many separate parts is none."""
+NEARLY_ALL = 0.9
+"""Where such a share of the images has no other object, the masks are of the foreground."""
 
 
 def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
@@ -81,6 +88,25 @@ def read(data: Path, ids: dict[str, list[str]]) -> dict[str, list[Sample]]:
                 f"so there is nothing {purpose}; are these the right masks?"
             )
     return parts
+
+
+def check_objects(samples: Sequence[Sample]) -> None:
+    """Refuse masks of foreground and background where objects are to be learned: all would be one object."""
+    labelled = [sample for sample in samples if sample.n_objects]
+    parts = {sample.id: n_parts(sample) for sample in labelled if sample.n_objects == 1}
+    split = {name: n for name, n in parts.items() if n >= PARTS}
+    if split and len(split) >= NEARLY_ALL * len(labelled):
+        name, n = next(iter(split.items()))
+        raise ValueError(
+            f"{name} has one object in {n} separate parts, and {len(split)} of {len(labelled)} images are like that: "
+            "those are masks of the foreground, and training needs a number per object; number the objects "
+            '(docs/adapt.md says how), or train one mask of the image, with output = "semantic" (docs/sac.md)'
+        )
+
+
+def n_parts(sample: Sample) -> int:
+    """Return into how many connected parts the foreground of a sample falls."""
+    return int(label(sample.labels > 0, return_num=True)[1])
 
 
 def facts(data: Path) -> prepared.Facts:

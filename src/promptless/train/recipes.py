@@ -28,7 +28,7 @@ from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
 from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
-from promptless.train import processes
+from promptless.train import material, processes
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.learned import take
@@ -212,6 +212,8 @@ def train(
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
     check_classes(recipe, samples)
+    if recipe.model.output == INSTANCES:
+        material.check_objects(samples)
     network = begun(recipe)
     follow(recipe, network, samples, folder, resume=resume, device=device, progress=progress)
     if processes.main():
