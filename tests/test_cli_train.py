@@ -38,6 +38,7 @@ def test_a_folder_of_images_and_masks_is_enough(quick, cells, tmp_path):
     assert lines[0].split("  ")[0] == "images"
     assert lines[-1] == str(tmp_path / "mine")
     assert any(line.startswith("test (") and "mSA" in line for line in lines)
+    assert run("-o", tmp_path / "mine", "--resume").stdout == answer.stdout
     assert ModelConfig.read(tmp_path / "mine" / "config.json").adapter.backbone == "nuclei"
     assert (tmp_path / "mine" / "run" / "data" / "split.json").is_file()
     for stage in ("  0% reading", "generator 1/", "  0% choosing", "  0% measuring nuclei, image 1 of 2"):

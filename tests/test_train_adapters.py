@@ -107,7 +107,7 @@ def test_its_folder_has_the_adapter_on_top_and_the_training_within(adapter):
     config = ModelConfig.read(adapter / "config.json")
     assert {path.name for path in adapter.iterdir()} == {*config.files, "config.json", "README.md", "run"}
     assert {path.name for path in (adapter / RUN).iterdir()} == {
-        *("generator", "decoder", "joint", "report", "split.json"),
+        *("generator", "decoder", "joint", "report", "split.json", "origin.json"),
     }
     for phase in ("generator", "decoder", "joint"):
         assert {path.name for path in (adapter / RUN / phase).iterdir()} == {"checkpoint.pt", "log.csv", "scores.csv"}

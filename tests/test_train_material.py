@@ -47,8 +47,14 @@ def test_images_that_are_added_move_no_other(cells, tmp_path):
 
 def test_a_training_goes_on_with_the_images_it_began_with(cells, tmp_path):
     ready(cells, tmp_path / "data")
-    save(cells, "late")
-    ready(cells, tmp_path / "data", resume=True)
+    assert ready(cells, tmp_path / "data", resume=True) == tmp_path / "data"
+    moved = cells.rename(tmp_path / "elsewhere")
+    assert ready(moved, tmp_path / "data", resume=True) == tmp_path / "data"
+    save(moved, "late")
+    with pytest.raises(
+        ValueError, match=r"began with cells \(12 files, .*\), and elsewhere \(14 files, .* without --data"
+    ):
+        ready(moved, tmp_path / "data", resume=True)
     assert not (tmp_path / "data" / "images" / "late.png").exists()
 
 

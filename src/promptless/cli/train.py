@@ -36,7 +36,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train an adapter on your images, or what a recipe says; a training that was stopped goes on with --resume."""
-    if recipe is None and data is None:
+    if recipe is None and data is None and not resume:
         raise typer.BadParameter("name a recipe, or a folder of images and label masks with --data")
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; --resume goes on from the last checkpoint"):

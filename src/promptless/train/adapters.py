@@ -25,7 +25,7 @@ from promptless.networks.adapted import Adapted
 from promptless.networks.backbones import Backbone
 from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchModel
-from promptless.train import devices, material, processes, recipes, report
+from promptless.train import devices, material, origin, processes, recipes, report
 from promptless.train.card import CARD, card
 from promptless.train.choosing import Choice, Chooser, choose
 from promptless.train.looks import Looks
@@ -79,7 +79,9 @@ def recipe_for(
     path = path or RECIPE
     if "adapter" in recipes.parsed(path) and processes.main():
         check(folder, resume)
-    if data is not None:
+    if data is None and resume:
+        data = begun_with(folder / RUN)
+    elif data is not None:
         if processes.launched() and not material.is_prepared(data):
             raise ValueError(
                 f"several processes need a prepared folder: promptless data prepare folder {data} -o FOLDER"
@@ -198,7 +200,17 @@ def begin(run: Path, recipe: Recipe, resume: bool) -> None:
         for name in (*TASKS, CANDIDATE, REFUSED, report.FOLDER):
             shutil.rmtree(run / name, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
+    if recipe.data != run / DATA and resume:
+        origin.check(run, recipe.data)
+    elif recipe.data != run / DATA:
+        origin.write(run, origin.origin(recipe.data, recipe.data.resolve()))
     (run / SPLIT).write_text(json.dumps(dict(recipe.ids), indent=1) + "\n", encoding="utf-8")
+
+
+def begun_with(run: Path) -> Path | None:
+    """Return the prepared folder that a training began with, None where it is not known."""
+    began = origin.read(run)
+    return None if began is None else run / began.prepared
 
 
 def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbone]:

@@ -14,7 +14,7 @@ from promptless.data.sample import Sample
 from promptless.data.source import Source
 from promptless.data.sources import folder
 from promptless.data.splits import split_for_training
-from promptless.train import processes
+from promptless.train import origin, processes
 
 Progress = Callable[[float, str], None]
 
@@ -28,11 +28,12 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
     """Return the prepared folder of `data`: itself where it is one, else `into`, made of its images and label masks.
 
     An image that was there when `into` was made before stays in the part that it was in. With `resume`, what was
-    made before is taken as it is.
+    made before is taken as it is, unless `data` is another folder by now.
     """
     if is_prepared(data):
         return data
     if resume and is_prepared(into):
+        origin.check(into.parent, data)
         return into
     if processes.launched():
         raise ValueError(
@@ -50,6 +51,7 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
         divide=split_for_training,
         progress=lambda done, name: progress(done / n, f"reading {name}"),
     )
+    origin.write(into.parent, origin.origin(data, into.name))
     return into
 
 
