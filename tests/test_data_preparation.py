@@ -100,3 +100,9 @@ def test_a_split_that_was_edited_is_kept(tmp_path):
 def test_an_empty_folder_may_be_filled(tmp_path):
     assert prepare(SOURCE, tmp_path).left_out == ()
     assert {path.name for path in tmp_path.iterdir()} == prepared.CONTENT - {"classes"}
+
+
+@pytest.mark.parametrize(("n", "empty"), [(2, ["test"]), (5, []), (10, [])])
+def test_few_images_leave_no_part_empty_that_need_not_be(tmp_path, n, empty):
+    parts = prepare(replace(SOURCE, ids=NAMES[:n]), tmp_path / "out").parts
+    assert [part for part, names in parts.items() if not names] == empty

@@ -76,6 +76,8 @@ def tell(made: Path | Outcome, quiet: bool) -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if not made.report.ids["test"]:
+        typer.echo("no test images: these figures flatter, for the thresholds were chosen on the same images", err=True)
     for line in (*made.notes, *([made.refusal] if made.refusal else [])):
         typer.echo(line, err=True)
     typer.echo(f"{made.folder}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from promptless.data import prepared
 from promptless.data.sample import Sample
 from promptless.data.source import Source
-from promptless.data.splits import split
+from promptless.data.splits import split, split_for_training
 from promptless.io.atomic import replacing_folder
 
 NAMED = 3
@@ -32,16 +32,19 @@ def prepare(
     *,
     overwrite: bool = False,
     skip_unpaired: bool = False,
-    divide: Callable[..., dict[str, list[str]]] = split,
     progress: Progress = lambda done, name: None,
 ) -> Preparation:
-    """Write `source` into `folder`, all or nothing; a split that is there already is kept, `divide` makes the rest."""
+    """Write `source` into `folder`, all or nothing; a split that is there already is kept.
+
+    Where the publisher names no part of any image, no part is empty that need not be.
+    """
     if source.unpaired and not skip_unpaired:
         raise ValueError(f"{few(source.unpaired)}; --skip-unpaired leaves them out")
     if not source.ids:
         raise ValueError(f"there are no images with masks for the set {source.facts.name}; is it the right folder?")
     folder = folder.resolve()
     replaceable(folder, overwrite)
+    divide = split if source.official else split_for_training
     parts = divide(source.ids, source.case, source.official, kept(folder / prepared.SPLIT))
     with replacing_folder(folder) as aside:
         prepared.write(aside, source.facts, parts, loaded(source, progress))

@@ -13,7 +13,6 @@ from promptless.data.preparation import few, prepare
 from promptless.data.sample import Sample
 from promptless.data.source import Source
 from promptless.data.sources import folder
-from promptless.data.splits import split_for_training
 from promptless.train import origin, processes
 
 Progress = Callable[[float, str], None]
@@ -48,7 +47,6 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
         source,
         into,
         overwrite=True,
-        divide=split_for_training,
         progress=lambda done, name: progress(done / n, f"reading {name}"),
     )
     origin.write(into.parent, origin.origin(data, into.name))
