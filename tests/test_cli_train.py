@@ -41,6 +41,8 @@ def test_a_folder_of_images_and_masks_is_enough(quick, cells, tmp_path):
     assert run("-o", tmp_path / "mine", "--resume").stdout == answer.stdout
     assert ModelConfig.read(tmp_path / "mine" / "config.json").adapter.backbone == "nuclei"
     assert (tmp_path / "mine" / "run" / "data" / "split.json").is_file()
+    assert "on the one test image, which shows little, the adapter is not shown to differ" in answer.stderr
+    assert f"look at {tmp_path / 'mine' / 'run' / 'report' / 'worst'}" in answer.stderr
     for stage in ("  0% reading", "generator 1/", "  0% choosing", "  0% measuring nuclei, image 1 of 2"):
         assert any(stage in line for line in answer.stderr.splitlines()), stage
 

@@ -61,23 +61,23 @@ def train(
             else:
                 made = adapters.train(chosen, output, resume=resume, force=force, device=device, progress=advance)
         if main and made is not None:
-            tell(made, quiet)
+            tell(made, output, quiet)
 
 
-def tell(made: Path | Outcome, quiet: bool) -> None:
+def tell(made: Path | Outcome, output: Path, quiet: bool) -> None:
     """Print the table of an adapter, on stderr what else is to be said, and last where the result lies."""
     if isinstance(made, Path):
         typer.echo(f"{made}")
         return
-    from promptless.train.report import HEADER
+    from promptless.train.adapters import RUN
+    from promptless.train.report import FOLDER, HEADER, WORST
 
     if not quiet:
         rows = [HEADER, *made.report.rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if not made.report.ids["test"]:
-        typer.echo("no test images: these figures flatter, for the thresholds were chosen on the same images", err=True)
+        typer.echo(f"{made.report.verdict}; look at {output / RUN / FOLDER / WORST}", err=True)
     for line in (*made.notes, *([made.refusal] if made.refusal else [])):
         typer.echo(line, err=True)
     typer.echo(f"{made.folder}")
