@@ -81,6 +81,14 @@ def test_files_without_a_partner_are_named(cells, tmp_path):
     refused(cells, tmp_path, "b has no masks, c has no image in .*cells; .*--skip-unpaired")
 
 
+def test_masks_that_have_no_image_s_name_are_not_to_be_skipped(tmp_path):
+    for name in "abcd":
+        save(tmp_path / "cells", name)
+        (tmp_path / "cells" / f"{name}_masks.png").rename(tmp_path / "cells" / f"{name}_outlined_masks.png")
+    message = r"cells: no masks .* 4 images \(a, b, c, ...\), 4 with masks \(a_outlined, .*; name the masks of NAME.tif"
+    refused(tmp_path / "cells", tmp_path, message)
+
+
 def test_masks_of_another_size_are_refused(cells, tmp_path):
     save(cells, "d", shape=(30, 44))
     refused(cells, tmp_path, "d: the image has 44 x 30 pixels but its labels have 40 x 40; they must agree")

@@ -9,7 +9,7 @@ from pathlib import Path
 from skimage.measure import label
 
 from promptless.data import prepared
-from promptless.data.preparation import few, prepare
+from promptless.data.preparation import few, prepare, strangers
 from promptless.data.sample import Sample
 from promptless.data.source import Source
 from promptless.data.sources import folder
@@ -60,6 +60,8 @@ def is_prepared(folder: Path) -> bool:
 
 def check(source: Source, data: Path) -> None:
     """Refuse a folder in which images or masks are missing, or that holds a single image."""
+    if source.unpaired and not source.ids:
+        raise ValueError(f"{data}: {strangers(source.unpaired)}")
     if source.unpaired:
         raise ValueError(
             f"{few(source.unpaired)} in {data}; complete them, or leave them out with: "
