@@ -85,4 +85,4 @@ def test_an_interrupted_training_says_how_to_go_on(quick, tmp_path, monkeypatch)
 
     monkeypatch.setattr(adapters, "follow", interrupted)
     answer = run("--data", prepared_folder(tmp_path / "set"), "-o", tmp_path / "mine")
-    assert (answer.exit_code, "--resume goes on from the last checkpoint" in answer.output) == (130, True)
+    assert (answer.exit_code, "--resume goes on from there" in answer.output) == (130, True)

@@ -15,7 +15,7 @@ from promptless.config import AdapterConfig
 from promptless.loading import load
 from promptless.pipeline import segment
 from promptless.train import devices
-from promptless.train.recipes import Phase, data_folder, identity, read, train
+from promptless.train.recipes import Phase, data_folder, identity, reached, read, train
 from promptless.train.sac import MaskLoss
 from promptless.train.state import differences
 
@@ -248,6 +248,17 @@ def test_a_run_goes_on_only_with_the_recipe_that_it_began_with(recipe, tmp_path)
     assert "generator/checkpoint.pt is of another recipe: seed was 3 and is 4; phase.schedule.steps was 2 and is 3" in (
         " ".join(answer.stderr.split())
     )
+
+
+def test_a_run_says_where_it_goes_on(recipe, tmp_path):
+    content, folder = read(recipe), tmp_path / "run"
+    assert reached(content, folder) == ("generator", 0)
+    train(content, folder)
+    assert reached(content, folder) is None
+    (folder / "joint" / "checkpoint.pt").unlink()
+    assert reached(content, folder) == ("joint", 0)
+    answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(folder), "--resume", "--device", "cpu"])
+    assert "going on at joint, step 1 of 2" in answer.stderr
 
 
 @pytest.mark.parametrize(

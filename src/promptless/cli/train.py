@@ -39,7 +39,7 @@ def train(
     if recipe is None and data is None and not resume:
         raise typer.BadParameter("name a recipe, or a folder of images and label masks with --data")
     chatter(quiet, verbose)
-    with reporting(verbose, "interrupted; --resume goes on from the last checkpoint"):
+    with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
             from promptless.train import adapters, devices, processes, recipes
         except ImportError as error:
@@ -54,6 +54,11 @@ def train(
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
             if chosen.adapter is None and force:
                 raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
+            place = output if chosen.adapter is None else output / adapters.RUN
+            if told and resume and (at := recipes.reached(chosen, place)) is not None:
+                name, step = at
+                steps = chosen.phases[name].schedule.steps
+                typer.echo(f"going on at {name}, step {step + 1} of {steps}", err=True)
             if chosen.adapter is None:
                 made: Path | Outcome | None = recipes.train(
                     chosen, output, resume=resume, device=device, progress=advance

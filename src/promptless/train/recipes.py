@@ -33,6 +33,7 @@ from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.learned import take
 from promptless.train.loop import Schedule, Task, fit
+from promptless.train.run import CHECKPOINT
 from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
 
 Progress = Callable[[float, str], None]
@@ -274,6 +275,16 @@ def follow(
         )
         take(task.module, mean)
         before += phase.schedule.steps
+
+
+def reached(recipe: Recipe, folder: Path) -> tuple[str, int] | None:
+    """Return the phase, and the steps of it that are done, at which training in `folder` goes on; None at its end."""
+    for name, phase in recipe.phases.items():
+        path = folder / name / CHECKPOINT
+        done = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["step"] if path.is_file() else 0
+        if done < phase.schedule.steps:
+            return name, done
+    return None
 
 
 def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:
