@@ -62,7 +62,7 @@ def test_an_output_that_is_a_file_is_refused(quick, cells, tmp_path):
 def test_nothing_to_resume_is_told_before_anything_is_done(quick, cells, tmp_path):
     answer = run("--data", cells, "-o", tmp_path / "mine", "--resume")
     assert (answer.exit_code, "leave out --resume" in answer.output) == (1, True)
-    assert list((tmp_path / "mine").iterdir()) == []
+    assert not (tmp_path / "mine").exists()
 
 
 def test_one_image_is_an_error_of_one_line(quick, tmp_path):
@@ -72,6 +72,21 @@ def test_one_image_is_an_error_of_one_line(quick, tmp_path):
     assert answer.output.startswith("promptless: ")
     assert answer.output.count("\n") == 1
     assert "label more, or cut the image into parts" in answer.output
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_backbone_is_looked_for_before_images_are_read(quick, cells, tmp_path):
+    answer = run("--data", cells, "--backbone", "sam_vitb", "-o", tmp_path / "mine")
+    assert answer.exit_code == 1
+    assert "did you mean sam_vit_b?" in answer.stderr
+    assert ("reading" in answer.stderr, "training on" in answer.stderr) == (False, False)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_masks_that_are_refused_leave_no_folder(quick, cells, tmp_path):
+    save(cells, "d", shape=(30, 44))
+    assert run("--data", cells, "-o", tmp_path / "deep" / "mine").exit_code == 1
+    assert not (tmp_path / "deep").exists()
 
 
 def test_an_unknown_backbone_is_told_with_the_way_out(quick, tmp_path):

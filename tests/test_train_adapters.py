@@ -144,11 +144,10 @@ def test_the_images_say_what_the_model_is_for():
     assert fitted(Kind(), frozenset(), samples[2:]).pixel_size == Kind().pixel_size
 
 
-def test_images_of_unknown_pixel_size_are_told_of(recipe, data):
-    sample = Sample("a", "grey", np.zeros((1, 8, 8)), np.zeros((8, 8), np.int32))
-    known = read(recipe, data=data)
-    assert "takes it for 0.5 um" in unsized(known, [sample])[0]
-    assert unsized(known, [replace(sample, mpp=0.25)]) == unsized(replace(known, said={"pixel_size"}), [sample]) == []
+def test_images_of_unknown_pixel_size_are_told_of(recipe, data, tmp_path):
+    known, unknown = read(recipe, data=data), read(recipe, data=prepared_folder(tmp_path / "cells", mpp=None))
+    assert "takes it for 0.5 um" in unsized(unknown)[0]
+    assert unsized(known) == unsized(replace(unknown, said={"pixel_size"})) == []
 
 
 def test_objects_that_training_does_not_show_as_they_are_are_told_of():

@@ -104,7 +104,7 @@ def test_masks_that_are_pictures_are_refused(cells, tmp_path, suffix, message):
 def test_a_class_that_the_set_does_not_have_is_refused(cells, tmp_path):
     (cells / "classes").mkdir()
     (cells / "classes" / "a.csv").write_text("label,class\n1,7\n")
-    refused(cells, tmp_path, "a: object 1 is of class 7")
+    refused(cells, tmp_path, "promptless data prepare folder .*cells --classes NAME,... -o FOLDER")
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):

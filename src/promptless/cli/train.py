@@ -44,16 +44,18 @@ def train(
             from promptless.train import adapters, devices, processes, recipes
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
-        writable(output)
+        placeable(output)
         where, main = devices.find(device), processes.main()
-        if main and device == "auto" and not quiet:
-            typer.echo(f"training on {where}; --device takes another", err=True)
         told, terminal = main and not quiet, sys.stderr.isatty()
         with bar(1, shown=told and terminal) as moved:
             advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
             if chosen.adapter is None and force:
                 raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
+            if told and device == "auto":
+                typer.echo(f"training on {where}; --device takes another", err=True)
+            for line in adapters.unsized(chosen) if told and chosen.adapter is not None else []:
+                typer.echo(line, err=True)
             place = output if chosen.adapter is None else output / adapters.RUN
             if told and resume and (at := recipes.reached(chosen, place)) is not None:
                 name, step = at
@@ -67,6 +69,11 @@ def train(
                 made = adapters.train(chosen, output, resume=resume, force=force, device=device, progress=advance)
         if main and made is not None:
             tell(made, output, quiet)
+
+
+def placeable(folder: Path) -> None:
+    """Fail now where `folder` could not be made, or written into; make nothing yet."""
+    writable(next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()))
 
 
 def tell(made: Path | Outcome, output: Path, quiet: bool) -> None:

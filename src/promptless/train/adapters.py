@@ -15,6 +15,7 @@ from skimage.measure import regionprops
 
 from promptless import library
 from promptless.config import INSTANCES, SEMANTIC, Kind, ModelConfig
+from promptless.data import prepared
 from promptless.data.augment import NUCLEUS_PX
 from promptless.data.sample import Sample
 from promptless.io.hashes import sha256
@@ -79,6 +80,10 @@ def recipe_for(
     path = path or RECIPE
     if "adapter" in recipes.parsed(path) and processes.main():
         check(folder, resume)
+    if data is not None:
+        meant = recipes.without_split(path, data=data, backbone=backbone)
+        if meant.adapter is not None:
+            library.named(meant.adapter.backbone)
     if data is None and resume:
         data = begun_with(folder / RUN)
     elif data is not None:
@@ -123,7 +128,7 @@ def train(
         tables,
     )
     notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
-    notes += unsized(recipe, samples["train"]) + outsized(samples["train"])
+    notes += unsized(recipe) + outsized(samples["train"])
     (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
     return kept(told, tuple(notes), folder, samples["dev"], force, device)
 
@@ -264,9 +269,11 @@ def write(network: Adapted, model: ModelConfig, folder: Path) -> ModelConfig:
     return model
 
 
-def unsized(recipe: Recipe, samples: Sequence[Sample]) -> list[str]:
+def unsized(recipe: Recipe) -> list[str]:
     """Return what to say where nobody knows the size of a pixel: images that know theirs would be resampled wrongly."""
-    if "pixel_size" in recipe.said or any(sample.mpp is not None for sample in samples):
+    learned_from = set(recipe.ids["train"])
+    entries = [entry for entry in prepared.index(recipe.data) if entry["id"] in learned_from]
+    if "pixel_size" in recipe.said or any(entry.get("mpp") is not None for entry in entries):
         return []
     assumed = f"the size of a pixel is not known, so the adapter takes it for {recipe.model.kind.pixel_size:g} um; "
     remedy = "where it is another, prepare the images with --mpp (promptless data prepare folder) and train again"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from skimage.measure import label
@@ -41,16 +42,25 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
         )
     source = folder.read(data)
     check(source, data)
-    into.parent.mkdir(parents=True, exist_ok=True)
     n = len(source.ids)
-    prepare(
-        source,
-        into,
-        overwrite=True,
-        progress=lambda done, name: progress(done / n, f"reading {name}"),
-    )
+    with made(into.parent):
+        prepare(source, into, overwrite=True, progress=lambda done, name: progress(done / n, f"reading {name}"))
     origin.write(into.parent, origin.origin(data, into.name))
     return into
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder for what the block does; where that fails, nothing of it stays."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            if not any(path.iterdir()):
+                path.rmdir()
+        raise
 
 
 def is_prepared(folder: Path) -> bool:
@@ -66,6 +76,11 @@ def check(source: Source, data: Path) -> None:
         raise ValueError(
             f"{few(source.unpaired)} in {data}; complete them, or leave them out with: "
             f"promptless data prepare folder {data} --skip-unpaired -o FOLDER, and --data FOLDER"
+        )
+    if not source.facts.classes and any((data / "classes").glob("*.csv")):
+        raise ValueError(
+            f"{data / 'classes'} has the objects' classes by number, and nobody says their names; first: "
+            f"promptless data prepare folder {data} --classes NAME,... -o FOLDER, then --data FOLDER"
         )
     if len(source.ids) == 1:
         raise ValueError(

@@ -99,6 +99,13 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
 
     `data` is a prepared folder to take instead, with its own split; `backbone` the one to take instead.
     """
+    recipe = without_split(path, data=data, backbone=backbone)
+    split = data / prepared.SPLIT if data is not None else path.parent / parsed(path)["split"]
+    return replace(recipe, ids=split_in(split))
+
+
+def without_split(path: Path, *, data: Path | None = None, backbone: str | None = None) -> Recipe:
+    """Return what a recipe file says before its data need be there: all but which images are for what."""
     content, where = parsed(path), str(path)
     strange = sorted(set(content) - KNOWN)
     if strange:
@@ -119,7 +126,7 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     return Recipe(
         source,
         data_folder(content.get("data", source)) if data is None else data,
-        split_in(path.parent / content["split"] if data is None else data / prepared.SPLIT),
+        {},
         content["seed"],
         content.get("sampling", {}),
         None if adapter else sized(content["network"], model.maps, where),
