@@ -112,7 +112,8 @@ def test_training_yields_a_model_folder_and_resumes_to_the_same(recipe, tmp_path
         ("seed = 3", "seed = ", "not valid TOML"),
         ("seed = 3", "", "lacks seed"),
         ('"dsb2018"', '"imagenet"', "'imagenet'; there are dsb2018"),
-        ("[generator]", "[generator]\nstepz = 3", "says stepz"),
+        ("[generator]", "[generator]\nstepz = 3", r"tiny.toml, \[generator\] says stepz, .* did you mean steps\?"),
+        ("[network]", "[networks]", r"networks, which no recipe knows"),
         ("mlp = 32", "mpl = 32", "says mpl"),
         ('encoder = "both"', 'encoder = "all"', "one of unet, vit, both"),
         ("[joint]", "[jiont]", "says jiont, which no recipe knows"),
@@ -245,7 +246,7 @@ def test_a_run_goes_on_only_with_the_recipe_that_it_began_with(recipe, tmp_path)
     recipe.write_text(other)
     answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "--resume"])
     assert answer.exit_code == 1
-    assert "generator/checkpoint.pt is of another recipe: seed was 3 and is 4; phase.schedule.steps was 2 and is 3" in (
+    assert "generator/checkpoint.pt is of another recipe: seed was 3 and is 4; [generator] steps was 2 and is 3" in (
         " ".join(answer.stderr.split())
     )
 
@@ -307,3 +308,20 @@ def test_the_generator_alone_knows_of_no_prompt_and_no_lora(recipe):
     for phase, same in (("generator", True), ("joint", False)):
         one, other = (identity(r, phase) for r in (small, large))
         assert (one == other) == same
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"say --data {tmp_path}"):
+        read(tmp_path)
+
+
+def test_a_recipe_has_a_network_or_is_for_an_adapter(tmp_path):
+    (tmp_path / "neither.toml").write_text("seed = 1\n[model]\n")
+    with pytest.raises(ValueError, match=r"lacks \[adapter\] .* or \[network\]"):
+        read(tmp_path / "neither.toml", data=tmp_path)
+
+
+def test_other_classes_are_another_training(told):
+    one = read(told)
+    other = replace(one, model=replace(one.model, classes=("round", "flat")))
+    assert identity(one, "generator") != identity(other, "generator")

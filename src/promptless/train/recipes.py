@@ -38,6 +38,8 @@ from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
 
 Progress = Callable[[float, str], None]
 
+NETWORKS = "[adapter] (an addition to a backbone) or [network] (a model from nothing)"
+"""What a recipe has one of."""
 GENERATOR = "generator"
 """The phase of the prompt generator alone."""
 Watch = Callable[[str, nn.Module, int, Mapping[str, Tensor]], None]
@@ -112,7 +114,9 @@ def without_split(path: Path, *, data: Path | None = None, backbone: str | None 
         raise ValueError(f"{path} says {', '.join(strange)}, which no recipe knows; it knows {sorted(KNOWN)}")
     adapter = adapter_config(content, backbone, where)
     required = {"seed", "model"} | ({"source", "split"} if data is None else set())
-    missing = sorted((required | ({"sampling", "network"} if adapter is None else set())) - set(content))
+    if adapter is None:
+        required |= {"sampling", "network"} if "network" in content else {NETWORKS}
+    missing = sorted(required - set(content))
     if missing:
         raise ValueError(
             f"{path} lacks {', '.join(missing)}" + ("; --data FOLDER gives them" if "split" in missing else "")
@@ -121,7 +125,7 @@ def without_split(path: Path, *, data: Path | None = None, backbone: str | None 
         raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
     source = content["source"] if data is None else "folder"
     model = ModelConfig.from_dict(content["model"], where)
-    phases = {name: Phase.from_dict(content[name], where) for name in TASKS if name in content}
+    phases = {name: Phase.from_dict(content[name], f"{where}, [{name}]") for name in TASKS if name in content}
     check_phases(phases, model, content.get("start"), where)
     return Recipe(
         source,
@@ -140,6 +144,8 @@ def without_split(path: Path, *, data: Path | None = None, backbone: str | None 
 
 def parsed(path: Path) -> dict[str, Any]:
     """Return the tables of a recipe file."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, and a recipe is a file; for images and masks say --data {path}")
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe {path}")
     try:
@@ -170,7 +176,7 @@ def adapter_config(content: Mapping[str, Any], backbone: str | None, where: str)
     values = {**content["adapter"], **chosen}
     if "backbone" not in values:
         raise ValueError(f"{where} names no backbone in [adapter]; write one there, or name it with --backbone")
-    return from_dict(AdapterConfig, {"sha256": "", **values}, where)
+    return from_dict(AdapterConfig, {"sha256": "", **values}, f"{where}, [adapter]")
 
 
 def split_in(path: Path) -> dict[str, list[str]]:
@@ -241,6 +247,8 @@ def identity(recipe: Recipe, name: str) -> dict[str, Any]:
         "train": list(recipe.ids["train"]),
         "maps": model.maps,
     }
+    if model.classes:
+        decides["classes"] = list(model.classes)
     if name == GENERATOR:
         return {**decides, "generator": recipe.generator}
     network = recipe.network if adapter is None else adapter
