@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,6 +214,22 @@ def test_a_training_that_was_interrupted_is_not_begun_anew_unasked(tmp_path):
     with pytest.raises(FileExistsError, match="has a training that was interrupted; --resume goes on with it"):
         check(tmp_path, resume=False)
     check(tmp_path, resume=True)
+
+
+def test_an_adapter_that_could_not_be_compared_is_told_before_training(tmp_path):
+    adapter = AdapterConfig("nuclei", "0" * 64, generator=(4,))
+    ModelConfig("old", "1", "CC0-1.0", adapter=adapter).write(tmp_path / "config.json")
+    with pytest.raises(ValueError, match=r"could not be compared with a new one: .* or choose another folder with -o"):
+        check(tmp_path, resume=False)
+
+
+def test_the_recipe_of_the_docs_trains(data, tmp_path):
+    text = (Path(__file__).parent.parent / "docs" / "sac.md").read_text()
+    words = text[text.index("```toml") + 8 :].split("```")[0]
+    for old, new in (("256", "64"), ("1000", "1"), ("batch = 8", "batch = 1"), ("batch = 4", "batch = 1")):
+        words = words.replace(old, new)
+    (tmp_path / "sac.toml").write_text(words)
+    assert train(read(tmp_path / "sac.toml", data=data), tmp_path / "mine").report.config.output == "semantic"
 
 
 def test_there_must_be_a_training_to_go_on_with(tmp_path):

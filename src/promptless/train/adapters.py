@@ -24,7 +24,7 @@ from promptless.model import Model
 from promptless.networks import adapted
 from promptless.networks.adapted import Adapted
 from promptless.networks.backbones import Backbone
-from promptless.registry import CONFIG
+from promptless.registry import CONFIG, verify
 from promptless.runtimes.torch import TorchModel
 from promptless.train import devices, material, origin, processes, recipes, report
 from promptless.train.card import CARD, card
@@ -173,6 +173,8 @@ def learn(
 def check(folder: Path, resume: bool) -> None:
     """Refuse a folder that holds something else than an adapter, an unfinished training, or nothing to resume."""
     run = folder / RUN
+    if is_adapter(folder):
+        check_comparable(folder)
     if resume:
         if not run.is_dir():
             raise FileNotFoundError(f"there is no training in {folder} to go on with; leave out --resume to begin one")
@@ -187,6 +189,19 @@ def check(folder: Path, resume: bool) -> None:
             f"{run} has a training that was interrupted; --resume goes on with it, another folder (-o) begins anew, "
             f"and so does deleting {run}"
         )
+
+
+def check_comparable(folder: Path) -> None:
+    """Refuse to train where the adapter that is there could not be compared with the new one in the end."""
+    there = ModelConfig.read(folder / CONFIG)
+    assert there.adapter is not None
+    try:
+        verify(folder, there, adapted.files(there.adapter))
+        library.under(there.adapter)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the adapter in {folder} could not be compared with a new one: {error}; or choose another folder with -o"
+        ) from error
 
 
 def finished(run: Path) -> bool:
