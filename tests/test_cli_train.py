@@ -38,8 +38,13 @@ def test_a_folder_of_images_and_masks_is_enough(quick, cells, tmp_path):
     assert lines[0].split("  ")[0] == "images"
     assert lines[-1] == str(tmp_path / "mine")
     assert any(line.startswith("test (") and "mSA" in line for line in lines)
+    assert run("-o", tmp_path / "mine", "--resume").stdout == answer.stdout
     assert ModelConfig.read(tmp_path / "mine" / "config.json").adapter.backbone == "nuclei"
     assert (tmp_path / "mine" / "run" / "data" / "split.json").is_file()
+    assert "on the one test image, which shows little, the adapter is not shown to differ" in answer.stderr
+    assert f"look at {tmp_path / 'mine' / 'run' / 'report' / 'worst'}" in answer.stderr
+    for stage in ("  0% reading", "generator 1/", "  0% choosing", "  0% measuring nuclei, image 1 of 2"):
+        assert any(stage in line for line in answer.stderr.splitlines()), stage
 
 
 def test_what_is_missing_is_wrong_usage(tmp_path):
@@ -57,7 +62,7 @@ def test_an_output_that_is_a_file_is_refused(quick, cells, tmp_path):
 def test_nothing_to_resume_is_told_before_anything_is_done(quick, cells, tmp_path):
     answer = run("--data", cells, "-o", tmp_path / "mine", "--resume")
     assert (answer.exit_code, "leave out --resume" in answer.output) == (1, True)
-    assert list((tmp_path / "mine").iterdir()) == []
+    assert not (tmp_path / "mine").exists()
 
 
 def test_one_image_is_an_error_of_one_line(quick, tmp_path):
@@ -67,6 +72,21 @@ def test_one_image_is_an_error_of_one_line(quick, tmp_path):
     assert answer.output.startswith("promptless: ")
     assert answer.output.count("\n") == 1
     assert "label more, or cut the image into parts" in answer.output
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_backbone_is_looked_for_before_images_are_read(quick, cells, tmp_path):
+    answer = run("--data", cells, "--backbone", "sam_vitb", "-o", tmp_path / "mine")
+    assert answer.exit_code == 1
+    assert "did you mean sam_vit_b?" in answer.stderr
+    assert ("reading" in answer.stderr, "training on" in answer.stderr) == (False, False)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_masks_that_are_refused_leave_no_folder(quick, cells, tmp_path):
+    save(cells, "d", shape=(30, 44))
+    assert run("--data", cells, "-o", tmp_path / "deep" / "mine").exit_code == 1
+    assert not (tmp_path / "deep").exists()
 
 
 def test_an_unknown_backbone_is_told_with_the_way_out(quick, tmp_path):
@@ -80,4 +100,4 @@ def test_an_interrupted_training_says_how_to_go_on(quick, tmp_path, monkeypatch)
 
     monkeypatch.setattr(adapters, "follow", interrupted)
     answer = run("--data", prepared_folder(tmp_path / "set"), "-o", tmp_path / "mine")
-    assert (answer.exit_code, "--resume goes on from the last checkpoint" in answer.output) == (130, True)
+    assert (answer.exit_code, "--resume goes on from there" in answer.output) == (130, True)

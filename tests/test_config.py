@@ -13,7 +13,7 @@ def test_a_configuration_survives_writing_and_reading(tmp_path, tiny_config):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"here says celsl, .*WindowConfig.*'cells'"):
+    with pytest.raises(ValueError, match=r"here says celsl, .* did you mean cells.*'cells'"):
         from_dict(WindowConfig, {"celsl": 8}, "here")
 
 

@@ -100,3 +100,17 @@ def test_a_split_that_was_edited_is_kept(tmp_path):
 def test_an_empty_folder_may_be_filled(tmp_path):
     assert prepare(SOURCE, tmp_path).left_out == ()
     assert {path.name for path in tmp_path.iterdir()} == prepared.CONTENT - {"classes"}
+
+
+@pytest.mark.parametrize(("n", "empty"), [(2, ["test"]), (5, []), (10, [])])
+def test_few_images_leave_no_part_empty_that_need_not_be(tmp_path, n, empty):
+    parts = prepare(replace(SOURCE, ids=NAMES[:n]), tmp_path / "out").parts
+    assert [part for part, names in parts.items() if not names] == empty
+
+
+def test_where_nothing_belongs_together_nothing_can_be_left_out(tmp_path):
+    source = replace(SOURCE, ids=(), unpaired=("a has no masks", "x has no image", "y has no image"))
+    with pytest.raises(ValueError, match=r"1 image \(a\), 2 with masks \(x, y\); name the masks"):
+        prepare(source, tmp_path / "out", skip_unpaired=True)
+    with pytest.raises(ValueError, match=r"2 images .*, 0 with masks \(none\)"):
+        prepare(replace(source, unpaired=("a has no masks", "b has no masks")), tmp_path / "out")

@@ -85,3 +85,15 @@ def test_a_split_for_training_leaves_whole_what_is_whole_and_cases_together():
     assert {name[0] for name in parts["train"]} & {name[0] for name in parts["dev"]} == set()
     assert parts["train"]
     assert parts["dev"]
+
+
+@given(st.integers(0, 500))
+def test_of_two_images_one_is_for_training_and_one_for_dev(offset):
+    parts = split_for_training([f"{offset}-a", f"{offset}-b"], str, {}, {})
+    assert [len(parts[part]) for part in ("train", "dev", "test")] == [1, 1, 0]
+
+
+def test_a_test_set_that_was_left_empty_stays_empty_until_there_are_new_images():
+    edited = {**dict.fromkeys("abcd", "train"), "e": "dev"}
+    assert part_of(split_for_training("abcde", str, {}, edited)) == edited
+    assert len(split_for_training("abcdef", str, {}, edited)["test"]) == 1

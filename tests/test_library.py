@@ -219,7 +219,7 @@ def test_a_name_that_ships_or_is_here_is_meant(home, checkpoint):
 def test_what_is_published_is_not_pulled_unasked(home, server):
     with pytest.raises(FileNotFoundError, match="try: promptless models pull sam_vit_l"):
         library.resolve("sam_vit_l")
-    with pytest.raises(FileNotFoundError, match=r"no backbone 'nuclej' in .*models list"):
+    with pytest.raises(FileNotFoundError, match=r"no backbone 'nuclej'; did you mean nuclei.* models list"):
         library.resolve("nuclej")
     assert not server.asked
 

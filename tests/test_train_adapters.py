@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_its_folder_has_the_adapter_on_top_and_the_training_within(adapter):
     config = ModelConfig.read(adapter / "config.json")
     assert {path.name for path in adapter.iterdir()} == {*config.files, "config.json", "README.md", "run"}
     assert {path.name for path in (adapter / RUN).iterdir()} == {
-        *("generator", "decoder", "joint", "report", "split.json"),
+        *("generator", "decoder", "joint", "report", "split.json", "origin.json"),
     }
     for phase in ("generator", "decoder", "joint"):
         assert {path.name for path in (adapter / RUN / phase).iterdir()} == {"checkpoint.pt", "log.csv", "scores.csv"}
@@ -144,11 +145,10 @@ def test_the_images_say_what_the_model_is_for():
     assert fitted(Kind(), frozenset(), samples[2:]).pixel_size == Kind().pixel_size
 
 
-def test_images_of_unknown_pixel_size_are_told_of(recipe, data):
-    sample = Sample("a", "grey", np.zeros((1, 8, 8)), np.zeros((8, 8), np.int32))
-    known = read(recipe, data=data)
-    assert "takes it for 0.5 um" in unsized(known, [sample])[0]
-    assert unsized(known, [replace(sample, mpp=0.25)]) == unsized(replace(known, said={"pixel_size"}), [sample]) == []
+def test_images_of_unknown_pixel_size_are_told_of(recipe, data, tmp_path):
+    known, unknown = read(recipe, data=data), read(recipe, data=prepared_folder(tmp_path / "cells", mpp=None))
+    assert "takes it for 0.5 um" in unsized(unknown)[0]
+    assert unsized(known) == unsized(replace(unknown, said={"pixel_size"})) == []
 
 
 def test_objects_that_training_does_not_show_as_they_are_are_told_of():
@@ -214,6 +214,22 @@ def test_a_training_that_was_interrupted_is_not_begun_anew_unasked(tmp_path):
     with pytest.raises(FileExistsError, match="has a training that was interrupted; --resume goes on with it"):
         check(tmp_path, resume=False)
     check(tmp_path, resume=True)
+
+
+def test_an_adapter_that_could_not_be_compared_is_told_before_training(tmp_path):
+    adapter = AdapterConfig("nuclei", "0" * 64, generator=(4,))
+    ModelConfig("old", "1", "CC0-1.0", adapter=adapter).write(tmp_path / "config.json")
+    with pytest.raises(ValueError, match=r"could not be compared with a new one: .* or choose another folder with -o"):
+        check(tmp_path, resume=False)
+
+
+def test_the_recipe_of_the_docs_trains(data, tmp_path):
+    text = (Path(__file__).parent.parent / "docs" / "sac.md").read_text()
+    words = text[text.index("```toml") + 8 :].split("```")[0]
+    for old, new in (("256", "64"), ("1000", "1"), ("batch = 8", "batch = 1"), ("batch = 4", "batch = 1")):
+        words = words.replace(old, new)
+    (tmp_path / "sac.toml").write_text(words)
+    assert train(read(tmp_path / "sac.toml", data=data), tmp_path / "mine").report.config.output == "semantic"
 
 
 def test_there_must_be_a_training_to_go_on_with(tmp_path):

@@ -30,7 +30,7 @@ def test_leaving_out_afterwards_is_as_good_as_leaving_out_before(tiny, tiny_conf
 
 
 def test_what_is_chosen_scores_best_of_the_grid_and_what_is_said_of_it_is_true(tiny, tiny_config, samples):
-    config, choice = choose(tiny, tiny_config, samples, lambda text: None)
+    config, choice = choose(tiny, tiny_config, samples, lambda done, text: None)
     assert (config.proposals.foreground, config.min_score) == (choice.foreground, choice.min_score)
     assert choice.score == pytest.approx(score(config, samples, segmented(TorchModel(tiny, config), samples)))
     for foreground in FOREGROUNDS[::3]:
@@ -43,7 +43,7 @@ def test_for_the_generators_own_masks_the_foreground_that_suits_them_is_chosen(t
         model = TorchModel(tiny, config)
         return score(config, samples, {sample.id: coarse(image_of(sample), model) for sample in samples})
 
-    config, choice = choose_coarse(tiny, tiny_config, samples, lambda text: None)
+    config, choice = choose_coarse(tiny, tiny_config, samples, lambda done, text: None)
     assert config.min_score == tiny_config.min_score
     assert choice.score == pytest.approx(own(config))
     others = [replace(config, proposals=replace(config.proposals, foreground=value)) for value in FOREGROUNDS]
@@ -53,7 +53,7 @@ def test_for_the_generators_own_masks_the_foreground_that_suits_them_is_chosen(t
 def test_of_equals_the_recipes_thresholds_are_taken(tiny, tiny_config, samples):
     config = replace(tiny_config, proposals=replace(tiny_config.proposals, foreground=0.6), min_score=0.4)
     empty = [replace(sample, labels=np.zeros_like(sample.labels)) for sample in samples]  # nothing is ever right
-    assert choose(tiny, config, empty, lambda text: None)[0] == config
+    assert choose(tiny, config, empty, lambda done, text: None)[0] == config
 
 
 class Unsure(NullSemanticModel):
@@ -71,7 +71,7 @@ class Unsure(NullSemanticModel):
 def test_where_one_mask_is_the_answer_its_threshold_is_chosen_and_each_image_looked_at_once(samples, monkeypatch):
     model, plain = Unsure(), samples[:1]
     monkeypatch.setattr("promptless.train.choosing.TorchModel", lambda network, config: model)
-    config, choice = choose(None, model.config, plain, lambda text: None)
+    config, choice = choose(None, model.config, plain, lambda done, text: None)
     assert Unsure.looks == 1
     assert (choice.foreground, config.proposals.foreground) == (0.4, 0.4)
     assert config.min_score == choice.min_score <= 0.4

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from promptless.train import devices
 from promptless.train.learned import copied
 from promptless.train.loop import Schedule, State, fit, one_step
+from promptless.train.stopping import Stop
 
 SCHEDULE = Schedule(steps=12, batch=4, rate=0.05, warmup=3, checkpoint_every=5)
 
@@ -67,6 +68,38 @@ def test_a_run_that_was_killed_and_resumed_is_the_same(undisturbed, tmp_path, st
     assert all(torch.equal(resumed[name], value) for name, value in mean.items())
     assert all(torch.equal(again.module.state_dict()[name], value) for name, value in task.module.state_dict().items())
     assert again.done < SCHEDULE.steps or stop < SCHEDULE.checkpoint_every
+
+
+class Pressed(Line):
+    """Ctrl-C is pressed in the middle of step number `stop`."""
+
+    def __call__(self, batch):
+        if self.done == self.stop:
+            self.stop = None
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().__call__(batch)
+
+
+@pytest.mark.parametrize("stop", [0, 3, 4, 10])
+def test_ctrl_c_ends_the_step_and_keeps_it(undisturbed, tmp_path, stop):
+    folder, _, mean = undisturbed
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Pressed(stop), Points(), SCHEDULE, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == stop + 1
+    again = Line()
+    resumed = fit(again, Points(), SCHEDULE, tmp_path, resume=True)
+    assert again.done == SCHEDULE.steps - stop - 1
+    assert (tmp_path / "log.csv").read_text() == (folder / "log.csv").read_text()
+    assert all(torch.equal(resumed[name], value) for name, value in mean.items())
+
+
+def test_ctrl_c_twice_does_not_wait():
+    stop = Stop()
+    stop(signal.SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        stop(signal.SIGINT, None)
 
 
 def test_without_resume_nothing_is_written_over_a_run(tmp_path):

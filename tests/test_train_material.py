@@ -7,7 +7,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from made_up import discs, picture
-from promptless.train.material import facts, read, ready
+from promptless.data.sample import Sample
+from promptless.train.material import check_objects, facts, read, ready
 
 LABELS = discs((40, 40), [(12, 12, 7), (28, 26, 6)])
 
@@ -46,8 +47,14 @@ def test_images_that_are_added_move_no_other(cells, tmp_path):
 
 def test_a_training_goes_on_with_the_images_it_began_with(cells, tmp_path):
     ready(cells, tmp_path / "data")
-    save(cells, "late")
-    ready(cells, tmp_path / "data", resume=True)
+    assert ready(cells, tmp_path / "data", resume=True) == tmp_path / "data"
+    moved = cells.rename(tmp_path / "elsewhere")
+    assert ready(moved, tmp_path / "data", resume=True) == tmp_path / "data"
+    save(moved, "late")
+    with pytest.raises(
+        ValueError, match=r"began with cells \(12 files, .*\), and elsewhere \(14 files, .* without --data"
+    ):
+        ready(moved, tmp_path / "data", resume=True)
     assert not (tmp_path / "data" / "images" / "late.png").exists()
 
 
@@ -74,6 +81,14 @@ def test_files_without_a_partner_are_named(cells, tmp_path):
     refused(cells, tmp_path, "b has no masks, c has no image in .*cells; .*--skip-unpaired")
 
 
+def test_masks_that_have_no_image_s_name_are_not_to_be_skipped(tmp_path):
+    for name in "abcd":
+        save(tmp_path / "cells", name)
+        (tmp_path / "cells" / f"{name}_masks.png").rename(tmp_path / "cells" / f"{name}_outlined_masks.png")
+    message = r"cells: no masks .* 4 images \(a, b, c, ...\), 4 with masks \(a_outlined, .*; name the masks of NAME.tif"
+    refused(tmp_path / "cells", tmp_path, message)
+
+
 def test_masks_of_another_size_are_refused(cells, tmp_path):
     save(cells, "d", shape=(30, 44))
     refused(cells, tmp_path, "d: the image has 44 x 30 pixels but its labels have 40 x 40; they must agree")
@@ -89,7 +104,7 @@ def test_masks_that_are_pictures_are_refused(cells, tmp_path, suffix, message):
 def test_a_class_that_the_set_does_not_have_is_refused(cells, tmp_path):
     (cells / "classes").mkdir()
     (cells / "classes" / "a.csv").write_text("label,class\n1,7\n")
-    refused(cells, tmp_path, "a: object 1 is of class 7")
+    refused(cells, tmp_path, "promptless data prepare folder .*cells --classes NAME,... -o FOLDER")
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
@@ -112,3 +127,25 @@ def test_a_part_without_an_image_is_refused(cells, tmp_path, part):
     ids = json.loads((folder / "split.json").read_text()) | {part: []}
     with pytest.raises(ValueError, match=f"no image of .* is for {part}, to .*; move one there in split.json"):
         read(folder, ids)
+
+
+def labelled(name, labels):
+    return Sample(name, "grey", np.zeros((1, *labels.shape)), labels)
+
+
+THREE = discs((40, 40), [(8, 8, 5), (30, 30, 5), (8, 30, 5)])
+FOREGROUND = [labelled(name, (THREE > 0) * 255) for name in "abcdefghi"]
+
+
+def test_masks_of_the_foreground_are_not_taken_for_one_object():
+    message = 'a has one object in 3 separate parts, and 9 of 9 .* number the objects .* output = "semantic"'
+    with pytest.raises(ValueError, match=message):
+        check_objects([*FOREGROUND, labelled("empty", 0 * THREE)])
+    with pytest.raises(ValueError, match="9 of 10 images"):
+        check_objects([*FOREGROUND, labelled("numbered", THREE)])
+
+
+def test_masks_with_numbers_and_single_objects_are_taken():
+    check_objects([labelled("empty", 0 * THREE)])
+    check_objects([labelled("one", (THREE == 1) * 1)] * 3)
+    check_objects([*FOREGROUND[:3], labelled("numbered", THREE)])

@@ -15,7 +15,7 @@ from promptless.config import AdapterConfig
 from promptless.loading import load
 from promptless.pipeline import segment
 from promptless.train import devices
-from promptless.train.recipes import Phase, data_folder, identity, read, train, variety_of
+from promptless.train.recipes import Phase, data_folder, identity, reached, read, train, variety_of
 from promptless.train.sac import MaskLoss
 from promptless.train.state import differences
 
@@ -112,7 +112,8 @@ def test_training_yields_a_model_folder_and_resumes_to_the_same(recipe, tmp_path
         ("seed = 3", "seed = ", "not valid TOML"),
         ("seed = 3", "", "lacks seed"),
         ('"dsb2018"', '"imagenet"', "'imagenet'; there are dsb2018"),
-        ("[generator]", "[generator]\nstepz = 3", "says stepz"),
+        ("[generator]", "[generator]\nstepz = 3", r"tiny.toml, \[generator\] says stepz, .* did you mean steps\?"),
+        ("[network]", "[networks]", r"networks, which no recipe knows"),
         ("mlp = 32", "mpl = 32", "says mpl"),
         ('encoder = "both"', 'encoder = "all"', "one of unet, vit, both"),
         ("[joint]", "[jiont]", "says jiont, which no recipe knows"),
@@ -245,9 +246,20 @@ def test_a_run_goes_on_only_with_the_recipe_that_it_began_with(recipe, tmp_path)
     recipe.write_text(other)
     answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "--resume"])
     assert answer.exit_code == 1
-    assert "generator/checkpoint.pt is of another recipe: seed was 3 and is 4; phase.schedule.steps was 2 and is 3" in (
+    assert "generator/checkpoint.pt is of another recipe: seed was 3 and is 4; [generator] steps was 2 and is 3" in (
         " ".join(answer.stderr.split())
     )
+
+
+def test_a_run_says_where_it_goes_on(recipe, tmp_path):
+    content, folder = read(recipe), tmp_path / "run"
+    assert reached(content, folder) == ("generator", 0)
+    train(content, folder)
+    assert reached(content, folder) is None
+    (folder / "joint" / "checkpoint.pt").unlink()
+    assert reached(content, folder) == ("joint", 0)
+    answer = CliRunner().invoke(app, ["train", str(recipe), "-o", str(folder), "--resume", "--device", "cpu"])
+    assert "going on at joint, step 1 of 2" in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -304,3 +316,20 @@ def test_patches_vary_widely_unless_the_recipe_is_of_an_adapter_or_says_else(rec
     assert variety_of({"adapter": {}, "variety": "wide"}, "recipe") == "wide"
     with pytest.raises(ValueError, match="variety = 'wild'; it must be one of wide, near"):
         variety_of({"variety": "wild"}, "recipe")
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(IsADirectoryError, match=f"say --data {tmp_path}"):
+        read(tmp_path)
+
+
+def test_a_recipe_has_a_network_or_is_for_an_adapter(tmp_path):
+    (tmp_path / "neither.toml").write_text("seed = 1\n[model]\n")
+    with pytest.raises(ValueError, match=r"lacks \[adapter\] .* or \[network\]"):
+        read(tmp_path / "neither.toml", data=tmp_path)
+
+
+def test_other_classes_are_another_training(told):
+    one = read(told)
+    other = replace(one, model=replace(one.model, classes=("round", "flat")))
+    assert identity(one, "generator") != identity(other, "generator")

@@ -20,6 +20,9 @@ NAN = float("nan")
 CONFIG = ModelConfig("mine", "1", "CC0-1.0", adapter=AdapterConfig("nuclei", "abc"))
 
 
+DICE = Line("pixel Dice, image mean", 2, 0.5, 0.6, 0.1, 0.05, 0.15)
+
+
 @pytest.fixture
 def report():
     lines = [Line("mSA", 2, 0.5, 0.625, 0.125, 0.1, 0.15), Line("AJI+", 2, NAN, 0.5, NAN, NAN, NAN)]
@@ -54,7 +57,7 @@ def test_what_is_told_is_in_the_table_the_json_and_the_card(report):
 
 def test_a_card_names_the_thresholds_that_matter(report):
     assert "foreground 0.5, min_score 0.5, chosen on dev" in card(report)
-    semantic = replace(report, config=replace(CONFIG, output="semantic"), tables={})
+    semantic = replace(report, config=replace(CONFIG, output="semantic"), tables={"dev": [DICE]})
     assert "probability is above 0.5, the mask where its own is above 0.5, chosen on dev" in card(semantic)
 
 
@@ -100,3 +103,27 @@ def test_a_comparison_shows_what_is_true_what_was_found_and_what_is_both(blobs):
     colours = {tuple(colour) for colour in picture[overlay.HEADLINE :].reshape(-1, 3).tolist()}
     assert {overlay.TRUE, overlay.FOUND, overlay.BOTH} <= colours
     assert picture[: overlay.HEADLINE].any()
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high", "word"),
+    [
+        (6, 0.01, 0.2, "the 6 test images the adapter is better than nuclei: mSA 0.400 against 0.300"),
+        (6, -0.2, -0.01, "the 6 test images the adapter is WORSE than nuclei"),
+        (6, -0.1, 0.1, "the 6 test images the adapter is not shown to differ from nuclei"),
+        (6, NAN, NAN, "not shown to differ"),
+        (1, 0.1, 0.1, "the one test image, which shows little, the adapter is not shown to differ from"),
+    ],
+)
+def test_one_line_says_whether_it_is_better(report, n, low, high, word):
+    test = [Line("mSA", n, 0.3, 0.4, 0.1, low, high)]
+    told = replace(report, tables={**report.tables, "test": test})
+    assert told.verdict.startswith("on ")
+    assert word in told.verdict
+    assert "flatter" not in told.verdict
+    assert f"O{told.verdict[1:]}." in card(told)
+
+
+def test_without_test_images_the_line_says_that_figures_flatter(report):
+    assert "on the 2 dev images the adapter is better than nuclei" in report.verdict
+    assert report.verdict.endswith("there are no test images, and figures on dev flatter")

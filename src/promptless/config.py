@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -182,7 +183,9 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], where: Path | str) -> ModelConfig:
         """Return the configuration that a recipe's table, or `config.json`, describes."""
-        nested: dict[str, Any] = {name: from_dict(kind, content.get(name, {}), where) for name, kind in NESTED.items()}
+        nested: dict[str, Any] = {
+            name: from_dict(kind, content.get(name, {}), f"{where}, {name}") for name, kind in NESTED.items()
+        }
         if content.get("adapter") is not None:
             nested["adapter"] = from_dict(AdapterConfig, content["adapter"], where)
         return from_dict(cls, {**content, **nested}, where)
@@ -200,7 +203,9 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: Path | str) -> T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise ValueError(
-            f"{where} says {', '.join(unknown)}, which {kind.__name__} does not know; it knows {sorted(known)}"
+            f"{where} says {', '.join(unknown)}, which promptless does not know; {meant}it knows {sorted(known)}"
         )
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,12 @@ def find(name: str) -> Path:
 
 def absent(name: str) -> FileNotFoundError:
     """Return what to tell whoever asks for a backbone that is not here."""
+    near = get_close_matches(name, [*registry.names(), *PUBLISHED, *names()], n=1)
+    meant = f"did you mean {near[0]}? " if near and near[0] != name else ""
     remedy = f"promptless models pull {name}" if name in PUBLISHED else "promptless models list"
     return FileNotFoundError(
-        f"there is no backbone {name!r} in {home()} ({', '.join(names()) or 'none'}); try: {remedy}"
+        f"there is no backbone {name!r}; {meant}in {home()} there is {', '.join(names()) or 'nothing yet'}, and "
+        f"{', '.join(registry.names())} ships with promptless; try: {remedy}"
     )
 
 

@@ -8,12 +8,19 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from promptless.errors import reason
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PACE = 120.0
+"""Seconds by which a progress bar judges how fast it goes; a step of a large backbone may take many."""
 
 
 class Exit(IntEnum):
@@ -116,7 +123,10 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def bar(total: float, shown: bool) -> Iterator[Callable[[float, str], None]]:
-    """Show one progress bar with the time that is left on stderr; yield what moves it."""
+    """Show one progress bar with the time that is left on stderr; yield what moves it.
+
+    Where it goes back, something else has begun: the time that is left is then told from there on.
+    """
     if not shown:
         yield lambda done, name: None
         return
@@ -133,6 +143,32 @@ def bar(total: float, shown: bool) -> Iterator[Callable[[float, str], None]]:
         columns.insert(2, MofNCompleteColumn())
     console = Console(stderr=True)
     # Results go to stdout: only where that is the same terminal may the bar take care of them.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done, name: progress.update(task, completed=done, description=name)
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        speed_estimate_period=PACE,
+    ) as progress:
+        yield partial(moved, progress, progress.add_task("", total=total))
+
+
+class Lines:
+    """Progress for a log, where there is no terminal: a line as each stage begins, and at each tenth of it."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write, self.before = write, ("", -1)
+
+    def __call__(self, done: float, name: str) -> None:
+        """Write a line where it is due; the first word of `name` says which stage it is."""
+        now = (name.partition(" ")[0].rstrip(","), int(done * 10 + 1e-9))
+        if now != self.before:
+            self.write(f"{done:4.0%} {name}")
+        self.before = now
+
+
+def moved(progress: Progress, task: TaskID, done: float, name: str) -> None:
+    """Move a bar to `done`; rich takes one that was full for finished, so one that goes back begins anew."""
+    if done < progress.tasks[progress.task_ids.index(task)].completed:
+        progress.reset(task, completed=int(done))
+    progress.update(task, completed=done, description=name)

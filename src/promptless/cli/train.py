@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Quiet, Verbose, bar, chatter, fail, reporting, writable
+from promptless.cli.edge import Lines, Quiet, Verbose, bar, chatter, fail, reporting, writable
 
 if TYPE_CHECKING:
     from promptless.train.adapters import Outcome
@@ -35,22 +36,31 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train an adapter on your images, or what a recipe says; a training that was stopped goes on with --resume."""
-    if recipe is None and data is None:
+    if recipe is None and data is None and not resume:
         raise typer.BadParameter("name a recipe, or a folder of images and label masks with --data")
     chatter(quiet, verbose)
-    with reporting(verbose, "interrupted; --resume goes on from the last checkpoint"):
+    with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
             from promptless.train import adapters, devices, processes, recipes
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
-        writable(output)
+        placeable(output)
         where, main = devices.find(device), processes.main()
-        if main and device == "auto" and not quiet:
-            typer.echo(f"training on {where}; --device takes another", err=True)
-        with bar(1, shown=main and not quiet and sys.stderr.isatty()) as advance:
+        told, terminal = main and not quiet, sys.stderr.isatty()
+        with bar(1, shown=told and terminal) as moved:
+            advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
             if chosen.adapter is None and force:
                 raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
+            if told and device == "auto":
+                typer.echo(f"training on {where}; --device takes another", err=True)
+            for line in adapters.unsized(chosen) if told and chosen.adapter is not None else []:
+                typer.echo(line, err=True)
+            place = output if chosen.adapter is None else output / adapters.RUN
+            if told and resume and (at := recipes.reached(chosen, place)) is not None:
+                name, step = at
+                steps = chosen.phases[name].schedule.steps
+                typer.echo(f"going on at {name}, step {step + 1} of {steps}", err=True)
             if chosen.adapter is None:
                 made: Path | Outcome | None = recipes.train(
                     chosen, output, resume=resume, device=device, progress=advance
@@ -58,21 +68,28 @@ def train(
             else:
                 made = adapters.train(chosen, output, resume=resume, force=force, device=device, progress=advance)
         if main and made is not None:
-            tell(made, quiet)
+            tell(made, output, quiet)
 
 
-def tell(made: Path | Outcome, quiet: bool) -> None:
+def placeable(folder: Path) -> None:
+    """Fail now where `folder` could not be made, or written into; make nothing yet."""
+    writable(next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()))
+
+
+def tell(made: Path | Outcome, output: Path, quiet: bool) -> None:
     """Print the table of an adapter, on stderr what else is to be said, and last where the result lies."""
     if isinstance(made, Path):
         typer.echo(f"{made}")
         return
-    from promptless.train.report import HEADER
+    from promptless.train.adapters import RUN
+    from promptless.train.report import FOLDER, HEADER, WORST
 
     if not quiet:
         rows = [HEADER, *made.report.rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        typer.echo(f"{made.report.verdict}; look at {output / RUN / FOLDER / WORST}", err=True)
     for line in (*made.notes, *([made.refusal] if made.refusal else [])):
         typer.echo(line, err=True)
     typer.echo(f"{made.folder}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from promptless.data import prepared
 from promptless.data.sample import Sample
-from promptless.data.source import Source
-from promptless.data.splits import split
+from promptless.data.source import NO_IMAGE, NO_MASKS, Source
+from promptless.data.splits import split, split_for_training
 from promptless.io.atomic import replacing_folder
 
 NAMED = 3
@@ -32,16 +32,21 @@ def prepare(
     *,
     overwrite: bool = False,
     skip_unpaired: bool = False,
-    divide: Callable[..., dict[str, list[str]]] = split,
     progress: Progress = lambda done, name: None,
 ) -> Preparation:
-    """Write `source` into `folder`, all or nothing; a split that is there already is kept, `divide` makes the rest."""
+    """Write `source` into `folder`, all or nothing; a split that is there already is kept.
+
+    Where the publisher names no part of any image, no part is empty that need not be.
+    """
+    if source.unpaired and not source.ids:
+        raise ValueError(strangers(source.unpaired))
     if source.unpaired and not skip_unpaired:
         raise ValueError(f"{few(source.unpaired)}; --skip-unpaired leaves them out")
     if not source.ids:
         raise ValueError(f"there are no images with masks for the set {source.facts.name}; is it the right folder?")
     folder = folder.resolve()
     replaceable(folder, overwrite)
+    divide = split if source.official else split_for_training
     parts = divide(source.ids, source.case, source.official, kept(folder / prepared.SPLIT))
     with replacing_folder(folder) as aside:
         prepared.write(aside, source.facts, parts, loaded(source, progress))
@@ -60,6 +65,23 @@ def few(unpaired: tuple[str, ...]) -> str:
     """Return the first files without a partner, and how many more there are."""
     more = f", and {len(unpaired) - NAMED} more" if len(unpaired) > NAMED else ""
     return ", ".join(unpaired[:NAMED]) + more
+
+
+def strangers(unpaired: tuple[str, ...]) -> str:
+    """Return what to say where no image and no masks belong together."""
+    images, masks = (
+        [text.removesuffix(ending) for text in unpaired if text.endswith(ending)] for ending in (NO_MASKS, NO_IMAGE)
+    )
+    return (
+        f"no masks have the name of an image: {len(images)} image{'s' * (len(images) != 1)} ({named(images)}), "
+        f"{len(masks)} with masks ({named(masks)}); name the masks of NAME.tif NAME_masks.tif, "
+        "or alike in images/ and masks/"
+    )
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first of some names."""
+    return ", ".join([*names[:NAMED], *["..."] * (len(names) > NAMED)]) or "none"
 
 
 def replaceable(folder: Path, overwrite: bool) -> None:

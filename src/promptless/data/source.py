@@ -9,6 +9,9 @@ from pathlib import Path
 from promptless.data.prepared import Facts
 from promptless.data.sample import Sample
 
+NO_MASKS, NO_IMAGE = " has no masks", " has no image"
+"""What is said of a name that has only one of both."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -29,8 +32,8 @@ class Source:
 def both(images: Iterable[str], masks: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names that have an image and masks, sorted, and what is to be said of those that lack one."""
     images, masks = set(images), set(masks)
-    alone = [f"{name} has no masks" for name in sorted(images - masks)]
-    return tuple(sorted(images & masks)), (*alone, *(f"{name} has no image" for name in sorted(masks - images)))
+    alone = [f"{name}{NO_MASKS}" for name in sorted(images - masks)]
+    return tuple(sorted(images & masks)), (*alone, *(f"{name}{NO_IMAGE}" for name in sorted(masks - images)))
 
 
 def files(folder: Path, *suffixes: str) -> list[Path]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import torch
 from skimage.measure import regionprops
 
 from promptless import library
-from promptless.config import SEMANTIC, Kind, ModelConfig
+from promptless.config import INSTANCES, SEMANTIC, Kind, ModelConfig
+from promptless.data import prepared
 from promptless.data.augment import NUCLEUS_PX
 from promptless.data.sample import Sample
 from promptless.io.hashes import sha256
@@ -24,13 +24,13 @@ from promptless.model import Model
 from promptless.networks import adapted
 from promptless.networks.adapted import Adapted
 from promptless.networks.backbones import Backbone
-from promptless.registry import CONFIG
+from promptless.registry import CONFIG, verify
 from promptless.runtimes.torch import TorchModel
-from promptless.train import devices, material, processes, recipes, report
+from promptless.train import devices, material, origin, processes, recipes, report
 from promptless.train.card import CARD, card
 from promptless.train.choosing import Choice, Chooser, choose
 from promptless.train.looks import Looks
-from promptless.train.measuring import Labels, Line, compare, score, segmented
+from promptless.train.measuring import Labels, Line, Told, compare, score, segmented
 from promptless.train.recipes import GENERATOR, TASKS, Progress, Recipe, follow
 from promptless.train.report import BASE, Report
 
@@ -81,6 +81,12 @@ def recipe_for(
     if "adapter" in recipes.parsed(path) and processes.main():
         check(folder, resume)
     if data is not None:
+        meant = recipes.without_split(path, data=data, backbone=backbone)
+        if meant.adapter is not None:
+            library.named(meant.adapter.backbone)
+    if data is None and resume:
+        data = begun_with(folder / RUN)
+    elif data is not None:
         if processes.launched() and not material.is_prepared(data):
             raise ValueError(
                 f"several processes need a prepared folder: promptless data prepare folder {data} -o FOLDER"
@@ -110,7 +116,7 @@ def train(
     run, model = folder / RUN, learned.model
     held_out = {part: samples[part] for part in ("dev", "test") if samples[part]}
     adapter = TorchModel(adapted.load(learned.backbone, run / CANDIDATE, model).to(devices.find(device)), model)
-    found, tables = measured(adapter, held_out, partial(progress, 1.0))
+    found, tables = measured(adapter, held_out, progress)
     told = Report(
         model,
         material.facts(recipe.data),
@@ -122,7 +128,7 @@ def train(
         tables,
     )
     notes = report.write(told, run, [sample for part in held_out.values() for sample in part], found)
-    notes += unsized(recipe, samples["train"]) + outsized(samples["train"])
+    notes += unsized(recipe) + outsized(samples["train"])
     (run / CANDIDATE / CARD).write_text(card(told), encoding="utf-8")
     return kept(told, tuple(notes), folder, samples["dev"], force, device)
 
@@ -141,6 +147,8 @@ def learn(
 
     Of several processes only the first one chooses and writes; the others return None.
     """
+    if recipe.model.output == INSTANCES:
+        material.check_objects([sample for part in samples.values() for sample in part])
     run, where = folder / RUN, devices.find(device)
     if processes.main():
         check(folder, resume)
@@ -155,7 +163,7 @@ def learn(
     follow(recipe, network, samples["train"], run, resume=resume, device=device, progress=progress, watch=looks)
     if not processes.main():
         return None
-    model, choice = choose(network, recipe.model, samples["dev"], partial(progress, 1.0))
+    model, choice = choose(network, recipe.model, samples["dev"], progress)
     return Learned(write(network, model, run / CANDIDATE), backbone, choice, n_parameters)
 
 
@@ -165,6 +173,8 @@ def learn(
 def check(folder: Path, resume: bool) -> None:
     """Refuse a folder that holds something else than an adapter, an unfinished training, or nothing to resume."""
     run = folder / RUN
+    if is_adapter(folder):
+        check_comparable(folder)
     if resume:
         if not run.is_dir():
             raise FileNotFoundError(f"there is no training in {folder} to go on with; leave out --resume to begin one")
@@ -179,6 +189,19 @@ def check(folder: Path, resume: bool) -> None:
             f"{run} has a training that was interrupted; --resume goes on with it, another folder (-o) begins anew, "
             f"and so does deleting {run}"
         )
+
+
+def check_comparable(folder: Path) -> None:
+    """Refuse to train where the adapter that is there could not be compared with the new one in the end."""
+    there = ModelConfig.read(folder / CONFIG)
+    assert there.adapter is not None
+    try:
+        verify(folder, there, adapted.files(there.adapter))
+        library.under(there.adapter)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the adapter in {folder} could not be compared with a new one: {error}; or choose another folder with -o"
+        ) from error
 
 
 def finished(run: Path) -> bool:
@@ -197,7 +220,17 @@ def begin(run: Path, recipe: Recipe, resume: bool) -> None:
         for name in (*TASKS, CANDIDATE, REFUSED, report.FOLDER):
             shutil.rmtree(run / name, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
+    if recipe.data != run / DATA and resume:
+        origin.check(run, recipe.data)
+    elif recipe.data != run / DATA:
+        origin.write(run, origin.origin(recipe.data, recipe.data.resolve()))
     (run / SPLIT).write_text(json.dumps(dict(recipe.ids), indent=1) + "\n", encoding="utf-8")
+
+
+def begun_with(run: Path) -> Path | None:
+    """Return the prepared folder that a training began with, None where it is not known."""
+    began = origin.read(run)
+    return None if began is None else run / began.prepared
 
 
 def completed(recipe: Recipe, samples: Sequence[Sample]) -> tuple[Recipe, Backbone]:
@@ -251,9 +284,11 @@ def write(network: Adapted, model: ModelConfig, folder: Path) -> ModelConfig:
     return model
 
 
-def unsized(recipe: Recipe, samples: Sequence[Sample]) -> list[str]:
+def unsized(recipe: Recipe) -> list[str]:
     """Return what to say where nobody knows the size of a pixel: images that know theirs would be resampled wrongly."""
-    if "pixel_size" in recipe.said or any(sample.mpp is not None for sample in samples):
+    learned_from = set(recipe.ids["train"])
+    entries = [entry for entry in prepared.index(recipe.data) if entry["id"] in learned_from]
+    if "pixel_size" in recipe.said or any(entry.get("mpp") is not None for entry in entries):
         return []
     assumed = f"the size of a pixel is not known, so the adapter takes it for {recipe.model.kind.pixel_size:g} um; "
     remedy = "where it is another, prepare the images with --mpp (promptless data prepare folder) and train again"
@@ -276,12 +311,12 @@ def outsized(samples: Sequence[Sample]) -> list[str]:
 
 
 def measured(
-    adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Callable[[str], None]
+    adapter: Model, held_out: Mapping[str, Sequence[Sample]], tell: Told
 ) -> tuple[dict[str, Labels], dict[str, list[Line]]]:
     """Return what an adapter finds in images that it has not learned from, and its figures beside those of `BASE`."""
     everything = [sample for part in held_out.values() for sample in part]
-    before = segmented(load(BASE), everything, lambda text: tell(f"measuring {BASE}, {text}"))
-    after = segmented(adapter, everything, lambda text: tell(f"measuring, {text}"))
+    before = segmented(load(BASE), everything, lambda done, text: tell(done, f"measuring {BASE}, {text}"))
+    after = segmented(adapter, everything, lambda done, text: tell(done, f"measuring, {text}"))
     return after, {part: compare(adapter.config, samples, before, after) for part, samples in held_out.items()}
 
 

@@ -34,6 +34,8 @@ Differences are paired by image, with 95 % bootstrap intervals over images.
 
 {table}
 
+{verdict}.
+
 Research use; not a medical device.
 """
 
@@ -60,6 +62,7 @@ def card(report: Report) -> str:
         thresholds=thresholds(config),
         base=BASE,
         table=table(report),
+        verdict=report.verdict[:1].upper() + report.verdict[1:],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -49,8 +50,11 @@ def choose(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tel
     Of equals, those nearest to the recipe's are taken.
     """
     if config.output == INSTANCES:
-        pairs = [tried(network, with_foreground(config, value), samples, tell) for value in FOREGROUNDS]
-        best = best_of([choice for choices in pairs for choice in choices], config)
+        choices = []
+        for number, value in enumerate(FOREGROUNDS):
+            part = partial(within, tell, number, len(FOREGROUNDS))
+            choices += tried(network, with_foreground(config, value), samples, part)
+        best = best_of(choices, config)
     else:
         best = best_of(tried_whole(TorchModel(network, config), samples, tell), config)
     return replace(with_foreground(config, best.foreground), min_score=best.min_score), best
@@ -61,13 +65,18 @@ def choose_coarse(
 ) -> tuple[ModelConfig, Choice]:
     """Return likewise the configuration with the foreground that suits the prompt generator's own masks best."""
     choices = []
-    for value in FOREGROUNDS:
+    for number, value in enumerate(FOREGROUNDS):
         model = TorchModel(network, with_foreground(config, value))
-        tell(f"choosing, foreground {value:g}, the generator's own masks")
+        tell(number / len(FOREGROUNDS), f"choosing, foreground {value:g}, the generator's own masks")
         found = {sample.id: coarse(image_of(sample), model) for sample in samples}
         choices.append(Choice(value, config.min_score, score(config, samples, found)))
     best = best_of(choices, config)
     return with_foreground(config, best.foreground), best
+
+
+def within(tell: Told, number: int, parts: int, done: float, text: str) -> None:
+    """Tell how far all of several parts are, of which `number` are done and the next to `done`."""
+    tell((number + done) / parts, text)
 
 
 def best_of(choices: Sequence[Choice], config: ModelConfig) -> Choice:
@@ -79,8 +88,8 @@ def tried(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell
     """Return what every least score gives with one foreground; each image is segmented once."""
     value, model = config.proposals.foreground, TorchModel(network, config)
     found: dict[float, dict[str, Labels]] = {least: {} for least in MIN_SCORES}
-    for sample in samples:
-        tell(f"choosing, foreground {value:g}, {sample.id}")
+    for i, sample in enumerate(samples):
+        tell(i / len(samples), f"choosing, foreground {value:g}, {sample.id}")
         result = segment(image_of(sample), model, min_score=0.0)
         for least, labels in found.items():
             labels[sample.id] = at_least(result, least)
@@ -91,8 +100,8 @@ def tried_whole(model: SemanticModel, samples: Sequence[Sample], tell: Told) -> 
     """Return what every pair of thresholds gives where one mask is the answer; each image is looked at once."""
     config, sides = model.config, tiling(model.config, None, None)
     probable = {}
-    for sample in samples:
-        tell(f"choosing, {sample.id}")
+    for i, sample in enumerate(samples):
+        tell(i / len(samples), f"choosing, {sample.id}")
         probable[sample.id] = foreground(View.of(image_of(sample), model), model, *sides)
     choices = []
     for value in MASK_FOREGROUNDS:

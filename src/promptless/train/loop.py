@@ -19,6 +19,7 @@ from promptless.train.processes import ALONE, Processes
 from promptless.train.run import CHECKPOINT, Run
 from promptless.train.schedule import Schedule
 from promptless.train.state import State, trainable
+from promptless.train.stopping import deferred
 
 __all__ = ["Batch", "Schedule", "State", "Task", "fit", "one_step", "trainable"]
 
@@ -59,7 +60,8 @@ def fit(
     `log.csv` there has one row per step. `identity` says, as JSON, what decides the result: a
     checkpoint with another one is refused. Started by `accelerate launch`, each process takes a
     share of every batch. `dataset.names(indices)`, where there is one, tells which images failed.
-    `watch` is shown the running mean before the first step and after each.
+    `watch` is shown the running mean before the first step and after each. Ctrl-C stops after the step that is
+    being made, with a checkpoint.
     """
     where = devices.find(device)
     devices.check(schedule.precision, where)
@@ -74,7 +76,7 @@ def fit(
     run = Run(folder, state, schedule, world)
     if world.main:
         watch(state.step, state.mean)
-    with sparing(task.module, schedule.memory), devices.chance_apart(where):
+    with sparing(task.module, schedule.memory), devices.chance_apart(where), deferred(world) as stop:
         for batch in batches(dataset, schedule, state.step, where, world):
             torch.manual_seed(state.step * world.count + world.rank)  # dropout is part of the curve
             with explained(state, dataset, folder):
@@ -83,6 +85,10 @@ def fit(
             if world.main:
                 progress(state.step, schedule.steps, losses["loss"])
                 watch(state.step, state.mean)
+            if stop.asked:
+                with explained(state, dataset, folder):
+                    run.keep(identity)
+                raise KeyboardInterrupt
     return state.averaged()
 
 

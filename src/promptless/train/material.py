@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from skimage.measure import label
+
 from promptless.data import prepared
-from promptless.data.preparation import few, prepare
+from promptless.data.preparation import few, prepare, strangers
 from promptless.data.sample import Sample
 from promptless.data.source import Source
 from promptless.data.sources import folder
-from promptless.data.splits import split_for_training
-from promptless.train import processes
+from promptless.train import origin, processes
 
 Progress = Callable[[float, str], None]
+
+PARTS = 3
+"""One object in so many separate parts is none."""
+NEARLY_ALL = 0.9
+"""Where such a share of the images has no other object, the masks are of the foreground."""
 
 
 def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = lambda done, name: None) -> Path:
     """Return the prepared folder of `data`: itself where it is one, else `into`, made of its images and label masks.
 
     An image that was there when `into` was made before stays in the part that it was in. With `resume`, what was
-    made before is taken as it is.
+    made before is taken as it is, unless `data` is another folder by now.
     """
     if is_prepared(data):
         return data
     if resume and is_prepared(into):
+        origin.check(into.parent, data)
         return into
     if processes.launched():
         raise ValueError(
@@ -34,16 +42,25 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
         )
     source = folder.read(data)
     check(source, data)
-    into.parent.mkdir(parents=True, exist_ok=True)
     n = len(source.ids)
-    prepare(
-        source,
-        into,
-        overwrite=True,
-        divide=split_for_training,
-        progress=lambda done, name: progress(done / n, f"reading {name}"),
-    )
+    with made(into.parent):
+        prepare(source, into, overwrite=True, progress=lambda done, name: progress(done / n, f"reading {name}"))
+    origin.write(into.parent, origin.origin(data, into.name))
     return into
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder for what the block does; where that fails, nothing of it stays."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            if not any(path.iterdir()):
+                path.rmdir()
+        raise
 
 
 def is_prepared(folder: Path) -> bool:
@@ -53,10 +70,17 @@ def is_prepared(folder: Path) -> bool:
 
 def check(source: Source, data: Path) -> None:
     """Refuse a folder in which images or masks are missing, or that holds a single image."""
+    if source.unpaired and not source.ids:
+        raise ValueError(f"{data}: {strangers(source.unpaired)}")
     if source.unpaired:
         raise ValueError(
             f"{few(source.unpaired)} in {data}; complete them, or leave them out with: "
             f"promptless data prepare folder {data} --skip-unpaired -o FOLDER, and --data FOLDER"
+        )
+    if not source.facts.classes and any((data / "classes").glob("*.csv")):
+        raise ValueError(
+            f"{data / 'classes'} has the objects' classes by number, and nobody says their names; first: "
+            f"promptless data prepare folder {data} --classes NAME,... -o FOLDER, then --data FOLDER"
         )
     if len(source.ids) == 1:
         raise ValueError(
@@ -81,6 +105,25 @@ def read(data: Path, ids: dict[str, list[str]]) -> dict[str, list[Sample]]:
                 f"so there is nothing {purpose}; are these the right masks?"
             )
     return parts
+
+
+def check_objects(samples: Sequence[Sample]) -> None:
+    """Refuse masks of foreground and background where objects are to be learned: all would be one object."""
+    labelled = [sample for sample in samples if sample.n_objects]
+    parts = {sample.id: n_parts(sample) for sample in labelled if sample.n_objects == 1}
+    split = {name: n for name, n in parts.items() if n >= PARTS}
+    if split and len(split) >= NEARLY_ALL * len(labelled):
+        name, n = next(iter(split.items()))
+        raise ValueError(
+            f"{name} has one object in {n} separate parts, and {len(split)} of {len(labelled)} images are like that: "
+            "those are masks of the foreground, and training needs a number per object; number the objects "
+            '(docs/adapt.md says how), or train one mask of the image, with output = "semantic" (docs/sac.md)'
+        )
+
+
+def n_parts(sample: Sample) -> int:
+    """Return into how many connected parts the foreground of a sample falls."""
+    return int(label(sample.labels > 0, return_num=True)[1])
 
 
 def facts(data: Path) -> prepared.Facts:

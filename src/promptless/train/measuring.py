@@ -16,8 +16,8 @@ from promptless.model import Model
 from promptless.pipeline import segment
 
 Labels = NDArray[np.int32]
-Told = Callable[[str], None]
-"""Told what is being done."""
+Told = Callable[[float, str], None]
+"""Told which share is done, and what is being done."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def image_of(sample: Sample) -> Image:
     return Image(sample.pixels, spacing)
 
 
-def segmented(model: Model, samples: Sequence[Sample], tell: Told = lambda text: None) -> dict[str, Labels]:
+def segmented(model: Model, samples: Sequence[Sample], tell: Told = lambda done, text: None) -> dict[str, Labels]:
     """Return the label image that a model makes of each sample, by id."""
     found = {}
-    for i, sample in enumerate(samples, start=1):
-        tell(f"image {i} of {len(samples)}")
+    for i, sample in enumerate(samples):
+        tell(i / len(samples), f"image {i + 1} of {len(samples)}")
         found[sample.id] = segment(image_of(sample), model).labels
     return found
 

@@ -29,15 +29,18 @@ from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
 from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
-from promptless.train import processes
+from promptless.train import material, processes
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.learned import take
 from promptless.train.loop import Schedule, Task, fit
+from promptless.train.run import CHECKPOINT
 from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
 
 Progress = Callable[[float, str], None]
 
+NETWORKS = "[adapter] (an addition to a backbone) or [network] (a model from nothing)"
+"""What a recipe has one of."""
 GENERATOR = "generator"
 """The phase of the prompt generator alone."""
 Watch = Callable[[str, nn.Module, int, Mapping[str, Tensor]], None]
@@ -100,13 +103,22 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
 
     `data` is a prepared folder to take instead, with its own split; `backbone` the one to take instead.
     """
+    recipe = without_split(path, data=data, backbone=backbone)
+    split = data / prepared.SPLIT if data is not None else path.parent / parsed(path)["split"]
+    return replace(recipe, ids=split_in(split))
+
+
+def without_split(path: Path, *, data: Path | None = None, backbone: str | None = None) -> Recipe:
+    """Return what a recipe file says before its data need be there: all but which images are for what."""
     content, where = parsed(path), str(path)
     strange = sorted(set(content) - KNOWN)
     if strange:
         raise ValueError(f"{path} says {', '.join(strange)}, which no recipe knows; it knows {sorted(KNOWN)}")
     adapter = adapter_config(content, backbone, where)
     required = {"seed", "model"} | ({"source", "split"} if data is None else set())
-    missing = sorted((required | ({"sampling", "network"} if adapter is None else set())) - set(content))
+    if adapter is None:
+        required |= {"sampling", "network"} if "network" in content else {NETWORKS}
+    missing = sorted(required - set(content))
     if missing:
         raise ValueError(
             f"{path} lacks {', '.join(missing)}" + ("; --data FOLDER gives them" if "split" in missing else "")
@@ -115,12 +127,12 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
         raise ValueError(f"{path} names the source {content['source']!r}; there are {', '.join(SOURCES)}")
     source = content["source"] if data is None else "folder"
     model = ModelConfig.from_dict(content["model"], where)
-    phases = {name: Phase.from_dict(content[name], where) for name in TASKS if name in content}
+    phases = {name: Phase.from_dict(content[name], f"{where}, [{name}]") for name in TASKS if name in content}
     check_phases(phases, model, content.get("start"), where)
     return Recipe(
         source,
         data_folder(content.get("data", source)) if data is None else data,
-        split_in(path.parent / content["split"] if data is None else data / prepared.SPLIT),
+        {},
         content["seed"],
         content.get("sampling", {}),
         None if adapter else sized(content["network"], model.maps, where),
@@ -143,6 +155,8 @@ def variety_of(content: Mapping[str, Any], where: str) -> str:
 
 def parsed(path: Path) -> dict[str, Any]:
     """Return the tables of a recipe file."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, and a recipe is a file; for images and masks say --data {path}")
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe {path}")
     try:
@@ -173,7 +187,7 @@ def adapter_config(content: Mapping[str, Any], backbone: str | None, where: str)
     values = {**content["adapter"], **chosen}
     if "backbone" not in values:
         raise ValueError(f"{where} names no backbone in [adapter]; write one there, or name it with --backbone")
-    return from_dict(AdapterConfig, {"sha256": "", **values}, where)
+    return from_dict(AdapterConfig, {"sha256": "", **values}, f"{where}, [adapter]")
 
 
 def split_in(path: Path) -> dict[str, list[str]]:
@@ -223,6 +237,8 @@ def train(
     torch.manual_seed(recipe.seed)
     samples = list(prepared.read(recipe.data, recipe.ids["train"]))
     check_classes(recipe, samples)
+    if recipe.model.output == INSTANCES:
+        material.check_objects(samples)
     network = begun(recipe)
     follow(recipe, network, samples, folder, resume=resume, device=device, progress=progress)
     if processes.main():
@@ -243,6 +259,8 @@ def identity(recipe: Recipe, name: str) -> dict[str, Any]:
         "variety": recipe.variety,
         "maps": model.maps,
     }
+    if model.classes:
+        decides["classes"] = list(model.classes)
     if name == GENERATOR:
         return {**decides, "generator": recipe.generator}
     network = recipe.network if adapter is None else adapter
@@ -286,6 +304,16 @@ def follow(
         )
         take(task.module, mean)
         before += phase.schedule.steps
+
+
+def reached(recipe: Recipe, folder: Path) -> tuple[str, int] | None:
+    """Return the phase, and the steps of it that are done, at which training in `folder` goes on; None at its end."""
+    for name, phase in recipe.phases.items():
+        path = folder / name / CHECKPOINT
+        done = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["step"] if path.is_file() else 0
+        if done < phase.schedule.steps:
+            return name, done
+    return None
 
 
 def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:

@@ -53,6 +53,16 @@ class Report:
         """What the adapter scores on dev by the figure that decides."""
         return next(line.after for line in self.tables["dev"] if line.measure == self.decides)
 
+    @property
+    def verdict(self) -> str:
+        """Whether the adapter is better than `BASE` by the figure that decides, on test, or else on dev."""
+        part = "test" if self.tables.get("test") else "dev"
+        line = next(line for line in self.tables[part] if line.measure == self.decides)
+        images = f"{line.n_images} {part} images" if line.n_images > 1 else f"one {part} image, which shows little,"
+        told = f"{line.measure} {shown(line.after)} against {shown(line.before)}"
+        flatters = "" if part == "test" else "; there are no test images, and figures on dev flatter"
+        return f"on the {images} the adapter is {compared(line)} {BASE}: {told}{flatters}"
+
     def as_json(self) -> dict[str, Any]:
         """Return the report as `report.json` has it; a number that is not defined is null."""
         content = {
@@ -85,6 +95,15 @@ class Report:
             for part, lines in self.tables.items()
             for line in lines
         ]
+
+
+def compared(line: Line) -> str:
+    """Return how the adapter compares by a measure: by its interval, which one image does not give."""
+    if line.n_images > 1 and line.low > 0:
+        return "better than"
+    if line.n_images > 1 and line.high < 0:
+        return "WORSE than"
+    return "not shown to differ from"
 
 
 def write(report: Report, run: Path, samples: Sequence[Sample], found: Mapping[str, Labels]) -> list[str]:

@@ -34,11 +34,19 @@ class Run:
         if self.world.main:
             self.rows.write({"step": state.step, "rate": schedule.rate_at(state.step - 1), **losses})
         if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
-            state.seconds = self.before + time.monotonic() - self.began
+            self.keep(identity)
             if self.world.main:
-                state.save(self.folder / CHECKPOINT, identity)
                 log.info("step %d of %d, %s: %s", state.step, schedule.steps, self.pace(), dict(losses))
-            state.saved = state.step
+
+    def keep(self, identity: Mapping[str, Any]) -> None:
+        """Write a checkpoint of the step that was just made, unless there is one."""
+        state = self.state
+        if state.saved == state.step:
+            return
+        state.seconds = self.before + time.monotonic() - self.began
+        if self.world.main:
+            state.save(self.folder / CHECKPOINT, identity)
+        state.saved = state.step
 
     def pace(self) -> str:
         """Return the seconds since this run went on, and the images per second."""

@@ -83,7 +83,8 @@ class State:
     def load(self, path: Path, identity: Mapping[str, Any]) -> None:
         """Take over a checkpoint, made on any device; one of another recipe is refused."""
         parts = torch.load(path, weights_only=True, map_location="cpu")
-        told = differences(json.loads(parts.get("identity", "{}")), json.loads(json.dumps(identity)))
+        found = differences(json.loads(parts.get("identity", "{}")), json.loads(json.dumps(identity)))
+        told = [in_recipe(difference, path.parent.name) for difference in found]
         if told:
             more = [f"and {len(told) - SHOWN} more"] * (len(told) > SHOWN)
             raise ValueError(
@@ -112,6 +113,14 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
         pairs = zip(padded(before, len(now)), padded(now, len(before)), strict=True)
         return [told for i, (a, b) in enumerate(pairs) for told in differences(a, b, f"{name}[{i}]")]
     return [] if before == now else [f"{name} was {shown(before)} and is {shown(now)}"]
+
+
+def in_recipe(difference: str, phase: str) -> str:
+    """Return a difference with its place as a recipe has it: what is of a phase is in the table of that name."""
+    for place in ("phase.schedule.", "phase."):
+        if difference.startswith(place):
+            return f"[{phase}] {difference.removeprefix(place)}"
+    return difference
 
 
 def padded(values: Sequence[Any], length: int) -> list[Any]:
