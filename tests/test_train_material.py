@@ -97,7 +97,8 @@ def test_masks_of_another_size_are_refused(cells, tmp_path):
 @pytest.mark.parametrize(("suffix", "message"), [("jpg", "changes values where it compresses"), ("png", "3 channels")])
 def test_masks_that_are_pictures_are_refused(cells, tmp_path, suffix, message):
     (cells / "e_masks.png").unlink()
-    PillowImage.fromarray(np.repeat(picture(LABELS)[..., None], 3, axis=2)).save(cells / f"e_masks.{suffix}")
+    shown = picture(LABELS)
+    PillowImage.fromarray(np.stack([shown, 255 - shown, shown // 2], axis=2)).save(cells / f"e_masks.{suffix}")
     refused(cells, tmp_path, message)
 
 
