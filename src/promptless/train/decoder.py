@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,18 +22,11 @@ MULTIMASK_EVERY = 6
 """One step in this many trains the candidates for ambiguous prompts instead of the single mask."""
 
 
-class DecoderTask:
-    """Cross-entropy and Dice per window, and the squared error of the predicted IoU.
+class PromptedTask(ABC):
+    """What a network answers to prompts is what it learns from; its generator stays as it is."""
 
-    Two prompts in three are the generator's own, as `propose` makes them, false alarms included (they teach
-    the predicted IoU what to reject); the others are a user's.
-    """
-
-    def __init__(
-        self, module: Promptable | Adapted, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
-    ) -> None:
-        self.module, self.windows, self.proposals = module, windows, proposals
-        self.per_image, self.seed = per_image, seed
+    def __init__(self, module: Promptable | Adapted, seed: int) -> None:
+        self.module, self.seed = module, seed
         freeze(module.generator)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
@@ -41,6 +36,24 @@ class DecoderTask:
     def encode(self, batch: Batch) -> Encoded:
         """Return what the network sees in a batch."""
         return self.module.encode(batch["image"].contiguous(memory_format=torch.channels_last))
+
+    @abstractmethod
+    def decoding(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of the answers to prompts on a batch."""
+
+
+class DecoderTask(PromptedTask):
+    """Cross-entropy and Dice per window, and the squared error of the predicted IoU.
+
+    Two prompts in three are the generator's own, as `propose` makes them, false alarms included (they teach
+    the predicted IoU what to reject); the others are a user's.
+    """
+
+    def __init__(
+        self, module: Promptable | Adapted, windows: WindowConfig, proposals: ProposalConfig, per_image: int, seed: int
+    ) -> None:
+        super().__init__(module, seed)
+        self.windows, self.proposals, self.per_image = windows, proposals, per_image
 
     def decoding(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the masks that prompts on a batch yield."""

@@ -15,7 +15,7 @@ from promptless.discriminate import discriminate
 from promptless.networks.adapted import Adapted
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.networks.unet import UNet
-from promptless.train.decoder import freeze
+from promptless.train.decoder import PromptedTask
 from promptless.train.generator import class_loss, dice_loss
 from promptless.train.loop import Batch
 
@@ -74,23 +74,15 @@ class ForegroundTask:
         return foreground_losses(self.module(batch["image"].contiguous(memory_format=torch.channels_last)).maps, batch)
 
 
-class SacTask:
+class SacTask(PromptedTask):
     """What the generator sees becomes points, the points one mask; LoRA and the trained parts learn from that mask.
 
     The generator stays as it is. Sample i is asked the same points whenever its maps are the same.
     """
 
     def __init__(self, module: Adapted | Promptable, points: PointsConfig, loss: MaskLoss, seed: int) -> None:
-        self.module, self.points, self.loss, self.seed = module, points, loss, seed
-        freeze(module.generator)
-
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch of patches."""
-        return self.decoding(self.encode(batch), batch)
-
-    def encode(self, batch: Batch) -> Encoded:
-        """Return what the network sees in a batch."""
-        return self.module.encode(batch["image"].contiguous(memory_format=torch.channels_last))
+        super().__init__(module, seed)
+        self.points, self.loss = points, loss
 
     def decoding(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of the masks that the generator's points yield."""
