@@ -185,7 +185,7 @@ def merge(folder: str | Path, output: str | Path) -> str:
     config, adapter = opened(folder)
     if output.exists():
         raise FileExistsError(f"{output} is there; delete it, or choose another folder with -o")
-    network = loaded(folder, config, adapter)
+    network = loading.adapted_network(folder, config)
     alone = network.backbone.image_size is None
     if alone and config.output != INSTANCES:
         raise ValueError(
@@ -196,16 +196,6 @@ def merge(folder: str | Path, output: str | Path) -> str:
         what = (write_model if alone else write_backbone)(network, config, made)
         write_card(config, adapter, made, what)
     return what
-
-
-def loaded(folder: Path, config: ModelConfig, adapter: AdapterConfig) -> Adapted:
-    """Return the network of an adapter on its backbone, after checking every file."""
-    try:
-        from promptless.networks import adapted
-    except ImportError as error:
-        raise ImportError(f"an adapter needs {error.name}: pip install 'promptless[sam]'") from error
-    registry.verify(folder, config, adapted.files(adapter))
-    return adapted.load(library.load(library.under(adapter)), folder, config)
 
 
 def write_model(network: Adapted, config: ModelConfig, folder: Path) -> str:

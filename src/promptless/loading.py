@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptless import registry
 from promptless.config import ModelConfig
 from promptless.model import Model
+
+if TYPE_CHECKING:
+    from promptless.networks.adapted import Adapted
 
 PROCESSOR = ("auto", "cpu")
 """Devices that onnxruntime computes on here."""
@@ -67,16 +71,22 @@ def torch_model(folder: Path, config: ModelConfig, threads: int | None, device: 
 
 def adapted_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
     """Open an adapter on its backbone, with torch, transformers and peft, which must be installed."""
+    network = adapted_network(folder, config)
+    from promptless.runtimes.torch import TorchModel
+
+    return TorchModel(network, config, threads, device)
+
+
+def adapted_network(folder: Path, config: ModelConfig) -> Adapted:
+    """Return the network of an adapter on its backbone, after checking every file."""
     try:
         from promptless import library
         from promptless.networks import adapted
-        from promptless.runtimes.torch import TorchModel
     except ImportError as error:
         raise ImportError(f"an adapter needs {error.name}: pip install 'promptless[sam]'") from error
     assert config.adapter is not None
     registry.verify(folder, config, adapted.files(config.adapter))
-    backbone = library.load(library.under(config.adapter))
-    return TorchModel(adapted.load(backbone, folder, config), config, threads, device)
+    return adapted.load(library.load(library.under(config.adapter)), folder, config)
 
 
 NEEDED = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
