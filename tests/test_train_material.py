@@ -7,8 +7,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from made_up import discs, picture
+from promptless.data.prepared import facts
 from promptless.data.sample import Sample
-from promptless.train.material import check_objects, facts, read, ready
+from promptless.train.material import check_objects, read, ready
 
 LABELS = discs((40, 40), [(12, 12, 7), (28, 26, 6)])
 

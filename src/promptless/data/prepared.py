@@ -69,9 +69,19 @@ def index(folder: Path) -> list[dict[str, Any]]:
 
 def class_names(folder: Path) -> dict[int, str]:
     """Return the names of the set's classes by number, nothing where it says none."""
+    return {int(value): str(name) for value, name in described(folder).get("classes", {}).items()}
+
+
+def facts(folder: Path) -> Facts:
+    """Return what is known of a whole data set; one that says nothing goes by the name of its folder."""
+    known = described(folder) or {"name": folder.resolve().name}
+    return Facts(known["name"], known.get("licence", "unknown"), known.get("source", ""), class_names(folder))
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """Return what `dataset.json` says, nothing where there is none."""
     path = folder / SET
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {int(value): str(name) for value, name in content.get("classes", {}).items()}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def image_path(folder: Path, name: str) -> Path:

@@ -119,7 +119,7 @@ def train(
     found, tables = measured(adapter, held_out, progress)
     told = Report(
         model,
-        material.facts(recipe.data),
+        prepared.facts(recipe.data),
         {part: [sample.id for sample in samples[part]] for part in samples},
         sum(sample.n_objects for sample in samples["train"]),
         learned.n_trainable,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from promptless.data.preparation import few, prepare, strangers
 from promptless.data.sample import Sample
 from promptless.data.source import Source
 from promptless.data.sources import folder
-from promptless.train import origin, processes
+from promptless.train import origin
 
 Progress = Callable[[float, str], None]
 
@@ -35,11 +34,6 @@ def ready(data: Path, into: Path, *, resume: bool = False, progress: Progress = 
     if resume and is_prepared(into):
         origin.check(into.parent, data)
         return into
-    if processes.launched():
-        raise ValueError(
-            f"{data} is not prepared, and several processes must not prepare it at once; first: "
-            f"promptless data prepare folder {data} -o FOLDER, then --data FOLDER"
-        )
     source = folder.read(data)
     check(source, data)
     n = len(source.ids)
@@ -124,13 +118,3 @@ def check_objects(samples: Sequence[Sample]) -> None:
 def n_parts(sample: Sample) -> int:
     """Return into how many connected parts the foreground of a sample falls."""
     return int(label(sample.labels > 0, return_num=True)[1])
-
-
-def facts(data: Path) -> prepared.Facts:
-    """Return what is known of a whole data set."""
-    path = data / prepared.SET
-    if not path.is_file():
-        return prepared.Facts(data.resolve().name, "unknown", "", {})
-    known = json.loads(path.read_text(encoding="utf-8"))
-    classes = {int(number): name for number, name in known.get("classes", {}).items()}
-    return prepared.Facts(known["name"], known.get("licence", "unknown"), known.get("source", ""), classes)
