@@ -142,10 +142,12 @@ def run(
         steps, looks = halves(progress, number, len(ablation.arms), arm.name, split)
         model, cost = trained(ablation, arm, folder, steps)
         place = folder / arm.name / PREDICTIONS / split
-        predicted, seconds = predictions(arm, load(model), samples, place, looks)
+        opened = load(model)
+        predicted, seconds = predictions(arm, opened, samples, place, looks)
         truth = {sample.id: sample.labels for sample in samples}
         scores = evaluation.evaluate(truth, predicted, ablation.rules)
-        rows.append(Row(arm, cost, seconds, operations(network_of(model)), scores))
+        network = opened.network if isinstance(opened, TorchModel) else network_of(model)
+        rows.append(Row(arm, cost, seconds, operations(network), scores))
     return rows
 
 
