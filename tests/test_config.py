@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from promptless.config import AdapterConfig, ModelConfig, WindowConfig, from_dict
+from promptless.config import VOXELS, AdapterConfig, Intensity, ModelConfig, VolumeConfig, WindowConfig, from_dict
 
 
 def test_a_configuration_survives_writing_and_reading(tmp_path, tiny_config):
@@ -42,3 +43,39 @@ def test_a_window_has_stride_times_cells_pixels():
 def test_an_adapter_scales_and_drops_within_reason(wrong, message):
     with pytest.raises(ValueError, match=message):
         AdapterConfig("base", "abc", **wrong)
+
+
+def test_a_configuration_for_scans_survives_writing_and_reading(tmp_path, tiny_config):
+    volume = VolumeConfig(spacing=(3.0, 1.5, 1.5), crop=(32, 48, 48), intensity=Intensity("percentiles", 2, 98))
+    scans = replace(tiny_config, output=VOXELS, volume=volume, classes=("liver", "spleen"))
+    scans.write(tmp_path / "config.json")
+    assert ModelConfig.read(tmp_path / "config.json") == scans
+
+
+def test_only_a_model_for_scans_looks_at_scans(tiny_config):
+    with pytest.raises(ValueError, match="belong together"):
+        replace(tiny_config, output=VOXELS)
+    with pytest.raises(ValueError, match="belong together"):
+        replace(tiny_config, volume=VolumeConfig())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"blend": "square"}, "gaussian or constant"),
+        ({"overlap": 1.0}, "below 1"),
+        ({"crop": (64,)}, "three"),
+    ],
+)
+def test_a_look_at_a_scan_is_within_reason(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        VolumeConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"rule": "histogram"}, "or percentiles"), ({"low": 5, "high": 5}, "below the second")],
+)
+def test_intensities_are_within_reason(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Intensity(**wrong)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from made_up import discs, picture, same_partition
+from promptless.config import Kind
 from promptless.data.augment import (
     NEAR,
     NUCLEUS_PX,
@@ -16,6 +17,7 @@ from promptless.data.augment import (
     colour,
     draw_geometry,
     intensity,
+    seen_at,
     smooth_noise,
     take_classes,
     take_patch,
@@ -142,7 +144,7 @@ def test_a_near_patch_looks_like_its_image(rng):
     near = VARIETIES[NEAR]
     zooms, changes = [], []
     for _ in range(40):
-        zooms.append(near.zoom(sample, rng))
+        zooms.append(near.zoom(sample, 1.0, rng))
         geometry = draw_geometry(sample, 64, rng, near)
         patch, objects = take_patch(sample, geometry, 64)
         changed = near.colour(patch.copy(), objects, sample.category, rng)
@@ -153,6 +155,15 @@ def test_a_near_patch_looks_like_its_image(rng):
     assert 0.8 <= min(zooms) < max(zooms) <= 1.25
     assert 0 < np.mean(changes) < 0.12
     assert max(changes) < 0.35
+
+
+@pytest.mark.parametrize(("mpp", "small_px", "scale"), [(0.25, 0, 2), (1.0, 0, 8), (None, 14, 1), (None, 90, 2)])
+def test_patches_lie_near_the_scale_that_a_model_looks_at(sample, rng, mpp, small_px, scale):
+    told = replace(sample, mpp=mpp)
+    seen = seen_at(told, Kind(pixel_size=0.125, small_px=small_px))
+    assert seen == scale
+    zooms = [VARIETIES[NEAR].zoom(told, seen, rng) for _ in range(40)]
+    assert 0.8 * scale <= min(zooms) < scale < max(zooms) <= 1.25 * scale
 
 
 def test_a_grey_near_patch_has_three_channels(sample, rng):

@@ -9,6 +9,7 @@ import torch
 from made_up import bright_and_dim, discs, picture
 from promptless.classify import softmax
 from promptless.data import augment
+from promptless.data.augment import NEAR, VARIETIES
 from promptless.data.sample import UNKNOWN, Sample
 from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
@@ -77,6 +78,18 @@ def test_a_patch_depends_on_seed_and_index_alone():
     assert all(torch.equal(one[3][name], value) for name, value in other[3].items())
     assert not torch.equal(one[3]["image"], one[4]["image"])
     assert not torch.equal(one[3]["image"], Patches(SAMPLES, WEIGHTS, 32, 6)[3]["image"])
+
+
+def test_a_patch_is_drawn_at_the_scale_that_its_image_is_seen_at():
+    plain, doubled = (
+        Patches(SAMPLES, WEIGHTS, 64, 5, VARIETIES[NEAR], dict.fromkeys((s.id for s in SAMPLES), scale))
+        for scale in (1.0, 2.0)
+    )
+    covered, doubly = (
+        sum(float((patches[i]["labels"] > 0).sum()) / max(1, int(patches[i]["labels"].max())) for i in range(8))
+        for patches in (plain, doubled)
+    )
+    assert doubly > 1.5 * covered
 
 
 def test_a_patch_has_all_that_a_task_may_learn_from():

@@ -13,8 +13,9 @@ T = TypeVar("T")
 
 UPSCALING = 4
 """SAM's mask decoder answers with four logits per cell of the embedding and axis."""
-INSTANCES, SEMANTIC = "instances", "semantic"
-"""What a model gives: every object decoded on its own, or one mask from one set of prompts (SAC, as published)."""
+INSTANCES, SEMANTIC, VOXELS = "instances", "semantic", "voxels"
+"""What a model gives: every object decoded on its own; one mask from one set of prompts (SAC, as published); or a
+class for every voxel of a scan (AutoProSAM)."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,59 @@ FEATURES = ("backbone", "generator")
 
 
 @dataclass(frozen=True)
+class Intensity:
+    """How the values of a scan become what a network sees.
+
+    "window" cuts to `low` and `high`, then takes off `mean` and divides by `std` (CT, in HU); "percentiles" cuts to
+    those two percentiles of the scan, then brings it to mean 0 and standard deviation 1 (MR; `mean`, `std` are idle).
+    """
+
+    rule: str = "window"
+    low: float = -991.0  # AutoProSAM's for AMOS CT, as the other three
+    high: float = 362.0
+    mean: float = 50.0
+    std: float = 141.0
+
+    def __post_init__(self) -> None:
+        if self.rule not in INTENSITIES:
+            raise ValueError(f"the rule for intensities is {self.rule!r}; it must be {' or '.join(INTENSITIES)}")
+        if not self.low < self.high or self.std <= 0:
+            raise ValueError(
+                f"intensities lie from {self.low} to {self.high}, in units of {self.std}; the first must be below the "
+                "second, the third above 0"
+            )
+
+
+INTENSITIES = ("window", "percentiles")
+
+
+@dataclass(frozen=True)
+class VolumeConfig:
+    """How a model looks at a scan; axes are z, y, x of the patient."""
+
+    network: str = "autoprosam"  # its sizes are `ModelConfig.network`
+    spacing: tuple[float, ...] | None = None  # mm, to which scans are resampled; None: they are taken as they are
+    crop: tuple[int, ...] = (128, 128, 128)  # voxels seen at once, in training and after
+    overlap: float = 0.25  # share of a crop that it has in common with the next
+    blend: str = "gaussian"  # weights of crops where they overlap; "constant", as published
+    flips: bool = False  # mirrored views are averaged: eight times the work
+    extent: tuple[float, ...] | None = None  # mm, the longest scans that it was made for; longer ones are refused
+    intensity: Intensity = field(default_factory=Intensity)
+
+    def __post_init__(self) -> None:
+        if self.blend not in BLENDS:
+            raise ValueError(f"blend is {self.blend!r}; it must be {' or '.join(BLENDS)}")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap is {self.overlap}; it is a share of the crop, from 0 to below 1")
+        if len(self.crop) != len(VOLUME_AXES) or min(self.crop) < 1:
+            raise ValueError(f"crop is {self.crop}; it must be three lengths in voxels, for {', '.join(VOLUME_AXES)}")
+
+
+BLENDS = ("gaussian", "constant")
+VOLUME_AXES = "zyx"
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """`config.json` of a model folder. `files` has the sha256 of every other file."""
 
@@ -150,7 +204,8 @@ class ModelConfig:
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
     min_score: float = 0.5
-    output: str = INSTANCES  # or SEMANTIC
+    output: str = INSTANCES  # or SEMANTIC, VOXELS
+    volume: VolumeConfig | None = None  # of a model whose output is VOXELS
     input_size: int | None = None  # pixels per side: the most that the image encoder takes; None: any
     adapter: AdapterConfig | None = None  # None: the model stands alone
     classes: tuple[str, ...] = ()  # names of the classes 1, 2, ... of objects, where the model tells them
@@ -158,8 +213,10 @@ class ModelConfig:
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.output not in (INSTANCES, SEMANTIC):
-            raise ValueError(f'output is {self.output!r}; it must be "{INSTANCES}" or "{SEMANTIC}"')
+        if self.output not in (INSTANCES, SEMANTIC, VOXELS):
+            raise ValueError(f'output is {self.output!r}; it must be "{INSTANCES}", "{SEMANTIC}" or "{VOXELS}"')
+        if (self.output == VOXELS) != (self.volume is not None):
+            raise ValueError(f'output = "{VOXELS}" and [volume] belong together; {self.name} has one without the other')
 
     @property
     def maps(self) -> int:
@@ -188,6 +245,10 @@ class ModelConfig:
         }
         if content.get("adapter") is not None:
             nested["adapter"] = from_dict(AdapterConfig, content["adapter"], where)
+        if content.get("volume") is not None:
+            volume = content["volume"]
+            intensity = from_dict(Intensity, volume.get("intensity", {}), f"{where}, volume.intensity")
+            nested["volume"] = from_dict(VolumeConfig, {**volume, "intensity": intensity}, f"{where}, volume")
         return from_dict(cls, {**content, **nested}, where)
 
     def write(self, path: Path) -> None:

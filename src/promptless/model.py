@@ -58,3 +58,15 @@ class SemanticModel(Model, Protocol):
         `features` (channel, *grid) is an embedding, `point_coords` (tokens, ndim) are in pixels of the image that
         it is of, `point_labels` (tokens,) 1, 0, or -1 for padding.
         """
+
+
+@runtime_checkable
+class VoxelModel(Protocol):
+    """A model that classifies every voxel of a scan, crop by crop."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the model is for, and how it looks at a scan (`config.volume`); its classes, the background left out."""
+
+    def logits(self, crops: Array) -> Array:
+        """Return the logits (n, 1 + classes, z, y, x) of crops (n, 1, z, y, x) with the intensities of `config`."""

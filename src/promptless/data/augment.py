@@ -13,6 +13,7 @@ from scipy import ndimage
 from skimage.measure import label
 from torch.nn import functional
 
+from promptless.config import Kind
 from promptless.data import stains
 from promptless.data.sample import Sample
 from promptless.normalise import scaled
@@ -37,9 +38,14 @@ class Geometry:
         return max(1, round(math.sqrt(abs(float(np.linalg.det(self.matrix))))))
 
 
-def draw_geometry(sample: Sample, size: int, rng: np.random.Generator, variety: Variety | None = None) -> Geometry:
-    """Draw position, scale, rotation, aspect and mirroring of a patch, inside the image where it fits."""
-    zoom = (variety or VARIETIES[WIDE]).zoom(sample, rng)
+def draw_geometry(
+    sample: Sample, size: int, rng: np.random.Generator, variety: Variety | None = None, seen: float = 1.0
+) -> Geometry:
+    """Draw position, scale, rotation, aspect and mirroring of a patch, inside the image where it fits.
+
+    `seen` is the scale at which a model looks at the sample: patch pixels per image pixel.
+    """
+    zoom = (variety or VARIETIES[WIDE]).zoom(sample, seen, rng)
     angle = rng.choice([rng.uniform(0, 2 * math.pi), math.pi / 2 * rng.integers(4)])
     aspect = math.exp(rng.normal(0, 0.07))
     mirror = rng.choice([-1, 1])
@@ -50,18 +56,25 @@ def draw_geometry(sample: Sample, size: int, rng: np.random.Generator, variety: 
     return Geometry(centre, tuple(map(tuple, matrix)))  # type: ignore[arg-type]
 
 
-def wide_zoom(sample: Sample, rng: np.random.Generator) -> float:
-    """Draw a scale: two in three near the image's own, the third with its nuclei anywhere in `NUCLEUS_PX`."""
+def seen_at(sample: Sample, kind: Kind) -> float:
+    """Return the scale at which a model of a kind looks at a sample; where it judges by eye, at what it should see."""
+    if sample.mpp is not None:
+        return sample.mpp / kind.pixel_size
+    return 2.0 if sample.diameter < kind.small_px else 1.0
+
+
+def wide_zoom(sample: Sample, seen: float, rng: np.random.Generator) -> float:
+    """Draw a scale: two in three near what a model sees, the third with its nuclei anywhere in `NUCLEUS_PX`."""
     if rng.uniform() < 2 / 3:
-        zoom = math.exp(rng.uniform(math.log(0.7), math.log(1.5)))
+        zoom = seen * math.exp(rng.uniform(math.log(0.7), math.log(1.5)))
     else:
         zoom = math.exp(rng.uniform(*np.log(NUCLEUS_PX))) / sample.diameter
     return min(max(zoom, NUCLEUS_PX[0] / sample.diameter), NUCLEUS_PX[1] / sample.diameter, 6.0)
 
 
-def near_zoom(sample: Sample, rng: np.random.Generator) -> float:
-    """Draw a scale near the image's own."""
-    return math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
+def near_zoom(sample: Sample, seen: float, rng: np.random.Generator) -> float:
+    """Draw a scale near the one that a model sees."""
+    return seen * math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
 
 
 def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, NDArray[np.int32]]:
@@ -178,7 +191,7 @@ def smooth_noise(shape: tuple[int, ...], length: float, rng: np.random.Generator
 class Variety:
     """How far patches may be from the images that they are taken of: scale, colours, and added crowds."""
 
-    zoom: Callable[[Sample, np.random.Generator], float]
+    zoom: Callable[[Sample, float, np.random.Generator], float]
     colour: Callable[[Array, NDArray[np.int32], str, np.random.Generator], Array]
     crowded: float  # the share of fluorescence patches that get copies of their own objects
 

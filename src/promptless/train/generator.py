@@ -88,14 +88,15 @@ class Patches(Dataset[Batch]):
         size: int,
         seed: int,
         variety: Variety = VARIETIES[WIDE],
+        seen: Mapping[str, float] = {},
     ) -> None:
-        self.samples, self.size, self.seed, self.variety = samples, size, seed, variety
+        self.samples, self.size, self.seed, self.variety, self.seen = samples, size, seed, variety, seen
         self.probability = sampling_probability(samples, weights)
         self.class_weights = class_weights(samples)
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
-        image, labels, classes = draw_patch(self.samples, self.probability, self.size, rng, self.variety)
+        image, labels, classes = draw_patch(self.samples, self.probability, self.size, rng, self.variety, self.seen)
         targets, weight = generator_targets(labels)
         arrays = {"image": image, "labels": labels, "targets": targets, "weight": weight, "index": np.array(index)}
         if len(self.class_weights):
@@ -123,10 +124,11 @@ def draw_patch(
     size: int,
     rng: np.random.Generator,
     variety: Variety = VARIETIES[WIDE],
+    seen: Mapping[str, float] = {},
 ) -> Patch:
-    """Return an augmented patch from a sample drawn by `probability`."""
+    """Return an augmented patch from a sample drawn by `probability`, near the scale it is `seen` at (by id, or 1)."""
     sample = draw_sample(samples, probability, rng)
-    geometry = augment.draw_geometry(sample, size, rng, variety)
+    geometry = augment.draw_geometry(sample, size, rng, variety, seen.get(sample.id, 1.0))
     patch, labels = augment.take_patch(sample, geometry, size)
     classes = augment.take_classes(sample, geometry, size) if sample.classes else np.where(labels > 0, UNKNOWN, 0)
     if sample.category.startswith("fluorescence") and rng.uniform() < variety.crowded:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from promptless.config import INSTANCES, SEMANTIC, AdapterConfig, ModelConfig, ProposalConfig, from_dict
 from promptless.data import prepared
-from promptless.data.augment import NEAR, VARIETIES, WIDE
+from promptless.data.augment import NEAR, VARIETIES, WIDE, seen_at
 from promptless.data.sample import Sample
 from promptless.data.sources import SOURCES
 from promptless.export import export
@@ -258,6 +258,7 @@ def identity(recipe: Recipe, name: str) -> dict[str, Any]:
         "train": list(recipe.ids["train"]),
         "variety": recipe.variety,
         "maps": model.maps,
+        "scale": [model.kind.pixel_size, model.kind.small_px],
     }
     if model.classes:
         decides["classes"] = list(model.classes)
@@ -289,7 +290,12 @@ def follow(
     for number, (name, phase) in enumerate(recipe.phases.items()):
         task = TASKS[name](network, recipe, phase)
         patches = Patches(
-            samples, weights(recipe, samples), phase.patch, recipe.seed + number, VARIETIES[recipe.variety]
+            samples,
+            weights(recipe, samples),
+            phase.patch,
+            recipe.seed + number,
+            VARIETIES[recipe.variety],
+            scales(recipe.model, samples),
         )
         mean = fit(
             task,
@@ -321,6 +327,12 @@ def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:
     if recipe.adapter is None:
         return recipe.sampling
     return {**Counter(sample.category for sample in samples), **recipe.sampling}
+
+
+def scales(model: ModelConfig, samples: Sequence[Sample]) -> dict[str, float]:
+    """Return the scale at which a model will look at each sample, by id."""
+    kind = model.kind if model.output == INSTANCES else replace(model.kind, small_px=0.0)  # see view.glanced_at
+    return {sample.id: seen_at(sample, kind) for sample in samples}
 
 
 def begun(recipe: Recipe) -> Promptable:
