@@ -152,7 +152,7 @@ def test_a_near_patch_looks_like_its_image(rng):
         assert changed.dtype == np.float32
         assert 0 <= changed.min() <= changed.max() <= 1
         changes.append(np.abs(changed - patch).mean())
-    assert 0.8 <= min(zooms) < max(zooms) <= 1.25
+    assert 0.7 <= min(zooms) < max(zooms) <= 1.4
     assert 0 < np.mean(changes) < 0.12
     assert max(changes) < 0.35
 
@@ -163,7 +163,7 @@ def test_patches_lie_near_the_scale_that_a_model_looks_at(sample, rng, mpp, smal
     seen = seen_at(told, Kind(pixel_size=0.125, small_px=small_px))
     assert seen == scale
     zooms = [VARIETIES[NEAR].zoom(told, seen, rng) for _ in range(40)]
-    assert 0.8 * scale <= min(zooms) < scale < max(zooms) <= 1.25 * scale
+    assert 0.7 * scale <= min(zooms) < scale < max(zooms) <= 1.4 * scale
 
 
 def test_a_grey_near_patch_has_three_channels(sample, rng):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2hed
 
-from promptless.data.stains import D, E, H, densities, jitter, mixed, render, restain, stain
+from promptless.data.stains import D, E, H, another_day, densities, jitter, mixed, render, restain, stain
 
 
 def test_rendering_and_unmixing_are_inverse(rng):
@@ -62,3 +62,13 @@ def test_colours_mix_and_stay_positive(rng):
     assert mixed(E, D, 0) == pytest.approx(E)
     assert mixed(E, D, 1) == pytest.approx(D)
     assert min(jitter(np.zeros(3, np.float32), rng).min() for _ in range(50)) >= 0.02
+
+
+def test_another_day_keeps_the_hues_and_where_nuclei_lie():
+    amounts = np.full((3, 8, 8), 0.05, np.float32)
+    amounts[0, 2:6, 2:6], amounts[1] = 0.8, 0.3
+    picture = render(amounts, np.stack([H, E, D]))
+    days = [another_day(picture, np.random.default_rng(i)) for i in range(20)]
+    assert np.std([day.mean() for day in days]) > 0.01
+    assert np.mean(days, axis=0) == pytest.approx(picture, abs=0.12)
+    assert all(day[:, 2:6, 2:6].mean() < day[:, :2].mean() - 0.05 for day in days)

@@ -74,7 +74,7 @@ def wide_zoom(sample: Sample, seen: float, rng: np.random.Generator) -> float:
 
 def near_zoom(sample: Sample, seen: float, rng: np.random.Generator) -> float:
     """Draw a scale near the one that a model sees."""
-    return seen * math.exp(rng.uniform(math.log(0.8), math.log(1.25)))
+    return seen * math.exp(rng.uniform(math.log(0.7), math.log(1.4)))
 
 
 def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, NDArray[np.int32]]:
@@ -129,8 +129,14 @@ def colour(patch: Array, labels: NDArray[np.int32], category: str, rng: np.rando
     return intensity(patch.astype(np.float32), rng)
 
 
+BRIGHT = 0.4
+"""The mean from which a coloured patch is taken to be stained tissue in a bright field."""
+
+
 def near_colour(patch: Array, labels: NDArray[np.int32], category: str, rng: np.random.Generator) -> Array:
     """Return the patch (3, *spatial) in [0, 1] as the same microscope and the same stain might show it another day."""
+    if len(patch) == 3 and patch.mean() > BRIGHT and rng.uniform() < 0.7:
+        patch = stains.another_day(patch, rng)
     patch = np.repeat(patch, 3 // len(patch), axis=0)
     gain, offset = np.exp(rng.normal(0, 0.08, (3, 1, 1))), rng.normal(0, 0.03, (3, 1, 1))
     patch = (np.clip(patch * gain + offset, 0, 1) ** math.exp(rng.normal(0, 0.2))).astype(np.float32)

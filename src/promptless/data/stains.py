@@ -21,6 +21,12 @@ def render(densities: NDArray[np.float32], colours: NDArray[np.float32]) -> NDAr
     return np.asarray(np.exp(-np.einsum("s...,sc->c...", densities, colours)), np.float32)
 
 
+def another_day(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a stained image in nearby colours and strengths, as another laboratory might stain the same slide."""
+    amounts = densities(image) * rng.uniform(0.7, 1.4, (3, *[1] * (image.ndim - 1)))
+    return render(amounts.astype(np.float32), np.stack([jitter(colour, rng) for colour in (H, E, D)]))
+
+
 def restain(
     image: NDArray[np.float32],
     brown: NDArray[np.float32],

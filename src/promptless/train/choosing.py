@@ -19,10 +19,8 @@ from promptless.semantic import components, foreground
 from promptless.train.measuring import Labels, Told, image_of, score
 from promptless.view import View, tiling
 
-FOREGROUNDS = (0.4, 0.5, 0.6, 0.7)
-"""Probabilities from which a pixel may belong to an object."""
-MASK_FOREGROUNDS = (0.3, *FOREGROUNDS)
-"""The same where one mask is the answer."""
+FOREGROUNDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+"""Probabilities from which a pixel may belong to an object, or to the one mask."""
 MIN_SCORES = (0.2, 0.3, 0.4, 0.5, 0.6)
 """Scores from which an object is kept."""
 
@@ -104,7 +102,7 @@ def tried_whole(model: SemanticModel, samples: Sequence[Sample], tell: Told) -> 
         tell(i / len(samples), f"choosing, {sample.id}")
         probable[sample.id] = foreground(View.of(image_of(sample), model), model, *sides)
     choices = []
-    for value in MASK_FOREGROUNDS:
+    for value in FOREGROUNDS:
         for least in MIN_SCORES:
             found = {name: components(shown, least, value)[0] for name, shown in probable.items()}
             choices.append(Choice(value, least, score(config, samples, found)))
