@@ -10,7 +10,7 @@ from promptless.data.sample import Sample
 from promptless.pipeline import coarse, segment
 from promptless.runtimes.torch import TorchModel
 from promptless.train.choosing import FOREGROUNDS, MIN_SCORES, at_least, choose, choose_coarse
-from promptless.train.measuring import image_of, score, segmented
+from promptless.train.measuring import balance, image_of, segmented
 
 
 @pytest.fixture
@@ -32,16 +32,16 @@ def test_leaving_out_afterwards_is_as_good_as_leaving_out_before(tiny, tiny_conf
 def test_what_is_chosen_scores_best_of_the_grid_and_what_is_said_of_it_is_true(tiny, tiny_config, samples):
     config, choice = choose(tiny, tiny_config, samples, lambda done, text: None)
     assert (config.proposals.foreground, config.min_score) == (choice.foreground, choice.min_score)
-    assert choice.score == pytest.approx(score(config, samples, segmented(TorchModel(tiny, config), samples)))
+    assert choice.score == pytest.approx(balance(config, samples, segmented(TorchModel(tiny, config), samples)))
     for foreground in FOREGROUNDS[::3]:
         other = replace(config, proposals=replace(config.proposals, foreground=foreground), min_score=0.5)
-        assert choice.score >= score(other, samples, segmented(TorchModel(tiny, other), samples))
+        assert choice.score >= balance(other, samples, segmented(TorchModel(tiny, other), samples))
 
 
 def test_for_the_generators_own_masks_the_foreground_that_suits_them_is_chosen(tiny, tiny_config, samples):
     def own(config):
         model = TorchModel(tiny, config)
-        return score(config, samples, {sample.id: coarse(image_of(sample), model) for sample in samples})
+        return balance(config, samples, {sample.id: coarse(image_of(sample), model) for sample in samples})
 
     config, choice = choose_coarse(tiny, tiny_config, samples, lambda done, text: None)
     assert config.min_score == tiny_config.min_score
@@ -76,4 +76,4 @@ def test_where_one_mask_is_the_answer_its_threshold_is_chosen_and_each_image_loo
     assert (choice.foreground, config.proposals.foreground) == (0.4, 0.4)
     assert config.min_score == choice.min_score <= 0.4
     model.config = config
-    assert choice.score == score(config, plain, segmented(model, plain)) > 0.95
+    assert choice.score == balance(config, plain, segmented(model, plain)) > 0.95

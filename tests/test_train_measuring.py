@@ -8,13 +8,20 @@ import pytest
 from made_up import NULL, NullModel, same_partition
 from promptless.config import SEMANTIC
 from promptless.data.sample import Sample
-from promptless.train.measuring import DECIDES, MEASURES, compare, image_of, middle, score, segmented
+from promptless.train.measuring import DECIDES, MEASURES, balance, compare, image_of, middle, score, segmented
 
 
 @pytest.fixture
 def samples(blobs):
     image, labels = blobs
     return [Sample(name, "grey", image[None], labels) for name in "abc"]
+
+
+def test_thresholds_are_chosen_by_objects_and_by_pixels(samples):
+    halves = {sample.id: np.where(sample.labels == 1, sample.labels, 0) for sample in samples}
+    dice = score(replace(NULL, output=SEMANTIC), samples, halves)
+    assert balance(NULL, samples, halves) == pytest.approx((score(NULL, samples, halves) + dice) / 2)
+    assert balance(replace(NULL, output=SEMANTIC), samples, halves) == dice < 1
 
 
 def test_a_model_that_is_right_scores_one(samples):

@@ -16,7 +16,7 @@ from promptless.pipeline import coarse, segment
 from promptless.result import Segmentation
 from promptless.runtimes.torch import TorchModel
 from promptless.semantic import components, foreground
-from promptless.train.measuring import Labels, Told, image_of, score
+from promptless.train.measuring import Labels, Told, balance, image_of
 from promptless.view import View, tiling
 
 FOREGROUNDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -67,7 +67,7 @@ def choose_coarse(
         model = TorchModel(network, with_foreground(config, value))
         tell(number / len(FOREGROUNDS), f"choosing, foreground {value:g}, the generator's own masks")
         found = {sample.id: coarse(image_of(sample), model) for sample in samples}
-        choices.append(Choice(value, config.min_score, score(config, samples, found)))
+        choices.append(Choice(value, config.min_score, balance(config, samples, found)))
     best = best_of(choices, config)
     return with_foreground(config, best.foreground), best
 
@@ -91,7 +91,7 @@ def tried(network: Adapted, config: ModelConfig, samples: Sequence[Sample], tell
         result = segment(image_of(sample), model, min_score=0.0)
         for least, labels in found.items():
             labels[sample.id] = at_least(result, least)
-    return [Choice(value, least, score(config, samples, labels)) for least, labels in found.items()]
+    return [Choice(value, least, balance(config, samples, labels)) for least, labels in found.items()]
 
 
 def tried_whole(model: SemanticModel, samples: Sequence[Sample], tell: Told) -> list[Choice]:
@@ -105,7 +105,7 @@ def tried_whole(model: SemanticModel, samples: Sequence[Sample], tell: Told) -> 
     for value in FOREGROUNDS:
         for least in MIN_SCORES:
             found = {name: components(shown, least, value)[0] for name, shown in probable.items()}
-            choices.append(Choice(value, least, score(config, samples, found)))
+            choices.append(Choice(value, least, balance(config, samples, found)))
     return choices
 
 

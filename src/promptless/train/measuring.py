@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ MEASURES = {
 """What is told of a model, by what it gives."""
 DECIDES = {INSTANCES: MSA, SEMANTIC: PIXELS}
 """By which of them one model is better than another."""
+CHOOSES = {INSTANCES: (MSA, PIXELS), SEMANTIC: (PIXELS,)}
+"""By the mean of which thresholds are chosen: mSA alone gives up many pixels of unsure objects for very little."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,12 @@ def score(config: ModelConfig, samples: Sequence[Sample], found: Mapping[str, La
     """Return the one figure that decides, of label images found in samples; NaN where it is not defined."""
     decides = DECIDES[config.output]
     return figures(evaluation(samples, found, (decides,)), (decides,))[decides.name]
+
+
+def balance(config: ModelConfig, samples: Sequence[Sample], found: Mapping[str, Labels]) -> float:
+    """Return the figure that thresholds are chosen by, likewise."""
+    chooses = CHOOSES[config.output]
+    return fmean(figures(evaluation(samples, found, chooses), chooses).values())
 
 
 def compare(
