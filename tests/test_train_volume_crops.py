@@ -9,11 +9,11 @@ from promptless.train.volume.loss import UNKNOWN
 from promptless.train.volume.variety import PLAIN, VARIETIES, Variety, published_turn, quarter_turns, wide_turn
 
 
-def case(*shape, seed=0, id="a"):
+def case(*shape, seed=0, name="a"):
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.uint8)
     labels[tuple(slice(n // 3, n // 2 + 1) for n in shape)] = rng.integers(1, 3)
-    return Case(id, rng.normal(size=shape).astype(np.float32), labels, np.flatnonzero(labels))
+    return Case(name, rng.normal(size=shape).astype(np.float32), labels, np.flatnonzero(labels))
 
 
 def middle(start, crop):
@@ -83,7 +83,7 @@ def test_scans_without_a_class_and_full_of_one_are_learned_from(value):
 
 @pytest.mark.parametrize("variety", ["published", "wide"])
 def test_an_item_depends_on_its_number_and_the_seed_alone(variety):
-    scans = [case(9, 10, 11, seed=i, id=str(i)) for i in range(3)]
+    scans = [case(9, 10, 11, seed=i, name=str(i)) for i in range(3)]
     one, other = (Crops(scans, (8, 12, 8), 5, VARIETIES[variety], (2,)) for _ in range(2))
     for i in (4, 0, 4):
         assert all((one[i][name] == other[i][name]).all() for name in one[i])
@@ -93,7 +93,7 @@ def test_an_item_depends_on_its_number_and_the_seed_alone(variety):
 
 
 def test_every_scan_is_met_before_any_is_met_again():
-    scans = [case(6, 6, 6, id=str(i)) for i in range(5)]
+    scans = [case(6, 6, 6, name=str(i)) for i in range(5)]
     crops = Crops(scans, (4, 4, 4), 3, VARIETIES["wide"], ())
     for start in (0, 5, 10):
         assert sorted(crops.names(range(start, start + 5))) == ["0", "1", "2", "3", "4"]

@@ -170,7 +170,7 @@ class Look:
         """Look, where it is time, at the network with the weights `mean`."""
         last, path = self.recipe.schedule.steps, self.folder / SCORES
         before = read_numbers(path)
-        if step in before or (step % self.recipe.look_every and step != last):
+        if not step or step in before or (step % self.recipe.look_every and step != last):
             return
         truth = {case.id: case.labels for case in self.dev}
         with having(self.network, self.network, mean):
