@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,10 +43,14 @@ def train(
     with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
             from promptless.train import adapters, devices, processes, recipes
+            from promptless.train.volume import recipe as volume_recipe
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         placeable(output)
         where, main = devices.find(device), processes.main()
+        if recipe is not None and volume_recipe.is_for_volumes(recipe):
+            on_volumes(recipe, output, data=data, backbone=backbone, resume=resume, device=device, quiet=quiet)
+            return
         told, terminal = main and not quiet, sys.stderr.isatty()
         with bar(1, shown=told and terminal) as moved:
             advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
@@ -71,6 +76,34 @@ def train(
             tell(made, output, quiet)
 
 
+def on_volumes(
+    recipe: Path, output: Path, *, data: Path | None, backbone: str | None, resume: bool, device: str, quiet: bool
+) -> None:
+    """Train a model on volumes, and print its table."""
+    from promptless.train import processes
+    from promptless.train.volume import recipe as recipes
+    from promptless.train.volume import training
+    from promptless.train.volume.report import HEADER
+
+    chosen = recipes.read(recipe, data=data, backbone=backbone)
+    told, terminal = processes.main() and not quiet, sys.stderr.isatty()
+    with bar(1, shown=told and terminal) as moved:
+        advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
+        made = training.train(chosen, output, resume=resume, device=device, progress=advance)
+    if made is None:
+        return
+    if not quiet:
+        columns([HEADER, *made.rows()])
+    typer.echo(f"{output}")
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 def placeable(folder: Path) -> None:
     """Fail now where `folder` could not be made, or written into; make nothing yet."""
     writable(next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()))
@@ -85,10 +118,7 @@ def tell(made: Path | Outcome, output: Path, quiet: bool) -> None:
     from promptless.train.report import FOLDER, HEADER, WORST
 
     if not quiet:
-        rows = [HEADER, *made.report.rows()]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        columns([HEADER, *made.report.rows()])
         typer.echo(f"{made.report.verdict}; look at {output / RUN / FOLDER / WORST}", err=True)
     for line in (*made.notes, *([made.refusal] if made.refusal else [])):
         typer.echo(line, err=True)

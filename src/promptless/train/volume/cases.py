@@ -1,0 +1,130 @@
+"""Scans as training reads them: brought to the model's spacing and intensities once, then looked at piece by piece."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.config import VolumeConfig
+from promptless.data import volumes
+from promptless.data.volumes import VolumeSample
+from promptless.image import Shape
+from promptless.intensity import standardised, window_of
+from promptless.io.atomic import replacing_folder
+from promptless.resample import resample
+
+Told = Callable[[float, str], None]
+"""Told which share is done, and what is being done."""
+IMAGE, LABELS, FOREGROUND, SEEN = "image.npy", "labels.npy", "foreground.npy", "seen.json"
+"""Files of a case; the last says how it was brought there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A scan (z, y, x) as a model sees it, with the class of each voxel; both may lie on disk.
+
+    `foreground` has the places of all voxels of any class, counted along the flattened scan.
+    """
+
+    id: str
+    image: NDArray[np.float32]
+    labels: NDArray[np.integer]
+    foreground: NDArray[np.integer]
+
+
+def ready(
+    data: Path,
+    ids: Sequence[str],
+    volume: VolumeConfig,
+    n_classes: int,
+    folder: Path,
+    tell: Told = lambda done, text: None,
+) -> list[Case]:
+    """Return the cases of labelled scans, each kept in a folder of its own in `folder`, and made where it is not there.
+
+    Scans are interpolated linearly, and so is the chance of every class, of which the likeliest is taken.
+    """
+    cases = []
+    for i, file in enumerate(ids):
+        name = file.removesuffix(volumes.SUFFIX)
+        tell(i / len(ids), f"reading {name}")
+        place = folder / name
+        if told(place) != said(volume):
+            (sample,) = volumes.read(data, [name])
+            check(sample, n_classes)
+            keep(place, looked_at(sample, volume), volume)
+        cases.append(Case(name, *(np.load(place / file, mmap_mode="r") for file in (IMAGE, LABELS, FOREGROUND))))
+    return cases
+
+
+def check(sample: VolumeSample, n_classes: int) -> None:
+    """Refuse labels of classes that the model does not have."""
+    highest = int(sample.labels.max(initial=0))
+    if highest > n_classes:
+        raise ValueError(
+            f"{sample.id} has the label {highest}, and the recipe names {n_classes} classes: name all of them in "
+            "`classes`, in the order of the labels"
+        )
+
+
+def looked_at(sample: VolumeSample, volume: VolumeConfig) -> Case:
+    """Return a sample as the model sees it."""
+    scan = sample.image.data[0]
+    shape = seen_shape(sample, volume)
+    image = standardised(at(scan.astype(np.float32), shape), window_of(scan, volume.intensity))
+    labels = labels_at(sample.labels, shape)
+    return Case(sample.id, image, labels, np.flatnonzero(labels))
+
+
+def seen_shape(sample: VolumeSample, volume: VolumeConfig) -> Shape:
+    """Return how many voxels a scan has at the model's spacing, one at least."""
+    spacing, shape = sample.image.spacing, sample.image.shape
+    if volume.spacing is None or spacing is None:
+        return shape
+    return tuple(max(1, round(n * own / to)) for n, own, to in zip(shape, spacing, volume.spacing, strict=True))
+
+
+def at(values: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:
+    """Return voxels on a grid of `shape` over the same box."""
+    steps = tuple(n / m for n, m in zip(values.shape, shape, strict=True))
+    return resample(values, shape, (0.0,) * len(shape), steps)
+
+
+def labels_at(labels: NDArray[np.integer], shape: Shape) -> NDArray[np.integer]:
+    """Return labels on another grid over the same box: the likeliest class, the lower one where two are as likely."""
+    kind = np.uint8 if labels.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16
+    if labels.shape == shape:
+        return labels.astype(kind)
+    found, best = np.zeros(shape, kind), np.zeros(shape, np.float32)
+    for value in np.unique(labels):
+        chance = at((labels == value).astype(np.float32), shape)
+        np.copyto(found, kind(value), where=chance > best)
+        np.maximum(best, chance, out=best)
+    return found
+
+
+def keep(place: Path, case: Case, volume: VolumeConfig) -> None:
+    """Write a case into its folder, whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(place) as aside:
+        for file, values in ((IMAGE, case.image), (LABELS, case.labels), (FOREGROUND, case.foreground)):
+            np.save(aside / file, values)
+        (aside / SEEN).write_text(json.dumps(said(volume)) + "\n", encoding="utf-8")
+
+
+def said(volume: VolumeConfig) -> dict[str, object]:
+    """Return what decides how a scan is seen, as JSON."""
+    seen = {"spacing": volume.spacing, "intensity": asdict(volume.intensity)}
+    plain: dict[str, object] = json.loads(json.dumps(seen))
+    return plain
+
+
+def told(place: Path) -> object:
+    """Return what decided how a case was made, None where there is none."""
+    path = place / SEEN
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,110 @@
+"""What a recipe for a model on volumes says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from promptless.config import AUTOPROSAM, VOLUME_AXES, VOXELS, ModelConfig, from_dict
+from promptless.data import prepared
+from promptless.train.recipes import data_folder, parsed, split_in
+from promptless.train.schedule import Schedule
+from promptless.train.volume.variety import PUBLISHED, VARIETIES
+
+TRAIN = "train"
+"""The table of the schedule, and the folder of the run."""
+LOOKS = 10
+"""So often dev is looked at, where the recipe does not say."""
+KNOWN = {"data", "seed", "variety", "flips", TRAIN, "model", "ablate"}
+"""What a recipe may say; `ablate` is for `promptless ablate`."""
+
+
+@dataclass(frozen=True)
+class VolumeRecipe:
+    """Everything that decides what a training on volumes yields."""
+
+    data: Path
+    ids: Mapping[str, list[str]]  # "train", "dev", "test": names of files in data/images
+    seed: int
+    schedule: Schedule
+    look_every: int  # steps between looks at dev
+    variety: str  # of the crops, by its name in `VARIETIES`
+    flips: str  # axes along which a scan may be turned round: "zyx" all, "zy" where labels have a side, "" none
+    model: ModelConfig = field(repr=False)  # the hash of its backbone is known once that is loaded
+
+    @property
+    def mirrored(self) -> tuple[int, ...]:
+        """The axes of `flips` by number."""
+        return tuple(VOLUME_AXES.index(axis) for axis in self.flips)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides what the training yields, as JSON; a run goes on only where it is the same."""
+        model = {"volume": asdict(self.model)["volume"], "network": self.model.network, "classes": self.model.classes}
+        return {
+            "seed": self.seed,
+            "train": list(self.ids[TRAIN]),
+            "variety": self.variety,
+            "flips": self.flips,
+            "phase": {"schedule": self.schedule.deciding()},
+            "model": model,
+        }
+
+
+def is_for_volumes(path: Path) -> bool:
+    """Say whether a recipe file is for a model on volumes."""
+    return bool(parsed(path).get("model", {}).get("output") == VOXELS)
+
+
+def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -> VolumeRecipe:
+    """Read a recipe file; its `data` is a folder in $PROMPTLESS_DATA with split.json, images/ and labels/.
+
+    `data` is such a folder to take instead; `backbone` the one to take instead.
+    """
+    content, where = parsed(path), str(path)
+    strange = sorted(set(content) - KNOWN)
+    if strange:
+        raise ValueError(f"{path} says {', '.join(strange)}; a recipe for volumes knows {', '.join(sorted(KNOWN))}")
+    missing = sorted(({"seed", TRAIN, "model"} | ({"data"} if data is None else set())) - set(content))
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}" + ("; or say --data FOLDER" if "data" in missing else ""))
+    folder = data if data is not None else data_folder(content["data"])
+    table = dict(content[TRAIN])
+    look_every = table.pop("look_every", None)
+    schedule = from_dict(Schedule, table, f"{where}, [{TRAIN}]")
+    variety, flips = content.get("variety", PUBLISHED), content.get("flips", VOLUME_AXES)
+    check_variety(variety, flips, where)
+    return VolumeRecipe(
+        folder,
+        split_in(folder / prepared.SPLIT),
+        content["seed"],
+        schedule,
+        look_every or max(1, schedule.steps // LOOKS),
+        variety,
+        flips,
+        on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where),
+    )
+
+
+def check_variety(variety: str, flips: str, where: str) -> None:
+    """Refuse a variety that there is not, and axes that there are not."""
+    if variety not in VARIETIES:
+        raise ValueError(f"{where} says variety = {variety!r}; it must be one of {', '.join(VARIETIES)}")
+    if set(flips) - set(VOLUME_AXES):
+        raise ValueError(f"{where} says flips = {flips!r}; it names axes out of {VOLUME_AXES}, none of them is {''!r}")
+
+
+def on_backbone(model: ModelConfig, backbone: str | None, where: str) -> ModelConfig:
+    """Return a model on another backbone where one is named; raise where it should have one, or a choice of classes."""
+    assert model.volume is not None
+    if not model.classes:
+        raise ValueError(f"{where} names no classes; write the names of the labels 1, 2, ... into [model] classes")
+    if model.volume.network != AUTOPROSAM:
+        if backbone is not None:
+            raise ValueError(f"{where} is for a {model.volume.network}, which has no backbone; leave out --backbone")
+        return model
+    chosen = model.network if backbone is None else {**model.network, "backbone": backbone}
+    if "backbone" not in chosen:
+        raise ValueError(f"{where} names no backbone in [model.network]; write one there, or name it with --backbone")
+    return replace(model, network=chosen)

@@ -1,0 +1,223 @@
+"""From labelled scans to a model on volumes: the story of `promptless train` with a recipe for voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from promptless import library
+from promptless.config import AUTOPROSAM, ModelConfig
+from promptless.data import prepared, volumes
+from promptless.io.atomic import replacing_folder
+from promptless.io.hashes import sha256
+from promptless.io.label_files import LabelImage
+from promptless.io.scores import read_numbers, write_table
+from promptless.networks.adapted import n_trainable
+from promptless.networks.backbones import Backbone
+from promptless.networks.volume import models
+from promptless.registry import CONFIG
+from promptless.runtimes.torch import TorchVoxelModel
+from promptless.train import devices, processes
+from promptless.train.learned import take
+from promptless.train.looks import SCORES, having
+from promptless.train.loop import fit
+from promptless.train.run import CHECKPOINT
+from promptless.train.volume import cases, report
+from promptless.train.volume.cases import Case, Told
+from promptless.train.volume.crops import Crops
+from promptless.train.volume.loss import VoxelTask
+from promptless.train.volume.measuring import DECIDES, Labels, found, mean_dice, measured, table
+from promptless.train.volume.recipe import TRAIN, VolumeRecipe
+from promptless.train.volume.report import CARD, Report, card
+from promptless.train.volume.variety import VARIETIES
+
+RUN, CASES, CANDIDATE = "run", "cases", "candidate"
+"""Within the model's folder: its training; within that, the scans as the model sees them, and the model at first."""
+HELD_OUT = ("dev", "test")
+
+
+def train(
+    recipe: VolumeRecipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: Told = lambda done, name: None,
+) -> Report | None:
+    """Train what a recipe says, measure it on dev and test, and write it into `folder`; the training is in run/ there.
+
+    Of several processes only the first measures and writes; the others return nothing.
+    """
+    run = folder / RUN
+    check(folder, resume)
+    check_classes(recipe)
+    seen = {part: ready(recipe, part, run, progress) for part in (TRAIN, *HELD_OUT)}
+    recipe, backbone = completed(recipe)
+    network, mean = learned(recipe, backbone, seen, run, resume=resume, device=device, progress=progress)
+    if not processes.main():
+        return None
+    take(network, mean)
+    model = written(network.cpu(), recipe.model, run / CANDIDATE)
+    kept = TorchVoxelModel(models.load(run / CANDIDATE, model, backbone).to(devices.find(device)), model)
+    told = judged(recipe, kept, seen, n_trainable(network), progress)
+    report.write(told, run)
+    (run / CANDIDATE / CARD).write_text(card(told.report), encoding="utf-8")
+    install(run / CANDIDATE, folder)
+    return told.report
+
+
+# Before.
+
+
+def check(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds something else, a training that was interrupted, or nothing to resume."""
+    checkpoint = folder / RUN / TRAIN / CHECKPOINT
+    if resume and not (folder / RUN).is_dir():
+        raise FileNotFoundError(f"there is no training in {folder} to go on with; leave out --resume to begin one")
+    if resume or not folder.is_dir():
+        return
+    if checkpoint.is_file():
+        raise FileExistsError(
+            f"{checkpoint} is there; --resume goes on from it, another folder (-o) begins anew, and so does deleting "
+            f"{folder / RUN}"
+        )
+    if {path.name for path in folder.iterdir()} - {RUN}:
+        raise FileExistsError(f"{folder} holds other things than a training; choose another folder with -o")
+
+
+def check_classes(recipe: VolumeRecipe) -> None:
+    """Raise where the data set names other classes than the recipe."""
+    known = [name for _, name in sorted(prepared.class_names(recipe.data).items())]
+    names = recipe.model.classes
+    if known and [name.casefold() for name in names] != [name.casefold() for name in known]:
+        raise ValueError(
+            f"the recipe's classes are {', '.join(names)}, but those of {recipe.data / prepared.SET} are "
+            f"{', '.join(known)}; name all of them, in that order"
+        )
+
+
+def ready(recipe: VolumeRecipe, part: str, run: Path, progress: Told) -> list[Case]:
+    """Return the scans of train, dev or test as the model sees them."""
+    volume, ids = recipe.model.volume, recipe.ids.get(part, [])
+    assert volume is not None
+    if not ids and part != "test":
+        raise ValueError(f"no scan of {recipe.data} is for {part}; name some in {prepared.SPLIT}")
+    return cases.ready(recipe.data, ids, volume, len(recipe.model.classes), run / CASES, progress)
+
+
+def completed(recipe: VolumeRecipe) -> tuple[VolumeRecipe, Backbone | None]:
+    """Return a recipe whose model names its backbone by hash, and the backbone; None where there is none."""
+    volume, sizes = recipe.model.volume, recipe.model.network
+    assert volume is not None
+    if volume.network != AUTOPROSAM:
+        return recipe, None
+    name = library.named(sizes["backbone"])
+    backbone = library.load(name)
+    model = replace(recipe.model, network={**sizes, "backbone": name, "sha256": backbone.digest})
+    return replace(recipe, model=model), backbone
+
+
+# Training.
+
+
+def learned(
+    recipe: VolumeRecipe,
+    backbone: Backbone | None,
+    seen: Mapping[str, Sequence[Case]],
+    run: Path,
+    *,
+    resume: bool,
+    device: str,
+    progress: Told,
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return the network, and the running mean of what it has learned."""
+    torch.manual_seed(recipe.seed)
+    volume, variety = recipe.model.volume, VARIETIES[recipe.variety]
+    assert volume is not None
+    network = models.begun(recipe.model, backbone)
+    steps = recipe.schedule.steps
+    mean = fit(
+        VoxelTask(network),
+        Crops(seen[TRAIN], volume.crop, recipe.seed, variety, recipe.mirrored),
+        recipe.schedule,
+        run / TRAIN,
+        resume=resume,
+        device=device,
+        identity=recipe.identity(),
+        progress=lambda step, n, loss: progress(step / steps, f"step {step}/{n}, loss {loss:.3f}"),
+        watch=Look(network, recipe, seen["dev"], run / TRAIN),
+    )
+    return network, mean
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the running mean scores on dev, now and then; `scores.csv` beside the log.
+
+    A look depends on the weights alone, so a step that was looked at before a run was killed is not looked at again.
+    """
+
+    network: nn.Module
+    recipe: VolumeRecipe
+    dev: Sequence[Case]
+    folder: Path
+
+    def __call__(self, step: int, mean: Mapping[str, Tensor]) -> None:
+        """Look, where it is time, at the network with the weights `mean`."""
+        last, path = self.recipe.schedule.steps, self.folder / SCORES
+        before = read_numbers(path)
+        if not step or step in before or (step % self.recipe.look_every and step != last):
+            return
+        truth = {case.id: case.labels for case in self.dev}
+        with having(self.network, self.network, mean):
+            model = TorchVoxelModel(self.network, self.recipe.model)
+            predicted = {case.id: found(model, case.image, case.labels.shape) for case in self.dev}
+        rows = sorted({**before, step: mean_dice(truth, predicted)}.items())
+        write_table(path, ("step", DECIDES), rows)
+
+
+# After.
+
+
+def written(network: nn.Module, model: ModelConfig, folder: Path) -> ModelConfig:
+    """Write a model into a folder of its own, and return its configuration with all sizes and the hash of each file."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as aside:
+        names = models.save(network, aside)
+        files = {name: sha256(aside / name) for name in names}
+        model = replace(model, network=models.sizes_of(network, model), files=files)
+        model.write(aside / CONFIG)
+    return model
+
+
+def judged(
+    recipe: VolumeRecipe, model: TorchVoxelModel, seen: Mapping[str, Sequence[Case]], n_parameters: int, tell: Told
+) -> report.Told:
+    """Return how good a model is on scans that it has not learned from, on their own grids."""
+    evaluations, tables = {}, {}
+    for part in HELD_OUT:
+        if not seen[part]:
+            continue
+        truth, predicted = dict[str, LabelImage](), dict[str, Labels]()
+        samples = volumes.read(recipe.data, recipe.ids[part])
+        for i, (sample, case) in enumerate(zip(samples, seen[part], strict=True)):
+            tell(i / len(seen[part]), f"measuring, {part} {i + 1} of {len(seen[part])}")
+            truth[sample.id] = LabelImage(sample.labels, sample.image.spacing)
+            predicted[sample.id] = found(model, case.image, sample.image.shape)
+        evaluations[part] = measured(truth, predicted)
+        tables[part] = table(evaluations[part], model.config.classes)
+    facts = prepared.facts(recipe.data)
+    ids = {part: [case.id for case in seen[part]] for part in (TRAIN, *HELD_OUT)}
+    return report.Told(Report(model.config, facts, ids, n_parameters, recipe.schedule, tables), evaluations)
+
+
+def install(candidate: Path, folder: Path) -> None:
+    """Move a model's files into `folder`, its configuration last; until that is there, there is no model."""
+    (folder / CONFIG).unlink(missing_ok=True)
+    for path in sorted(candidate.iterdir(), key=lambda path: path.name == CONFIG):
+        path.replace(folder / path.name)
+    candidate.rmdir()
