@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Quiet, Verbose, bar, chatter, one_of, reporting, writable
+from promptless.cli.edge import Quiet, Verbose, bar, chatter, names_in, one_of, reporting, writable
 
 if TYPE_CHECKING:
     from promptless.data.preparation import Preparation
@@ -59,7 +59,7 @@ def prepare(
         kind,
         mpp=mpp,
         category=category,
-        classes=None if classes is None else named(classes),
+        classes=None if classes is None else names_in(classes),
         channel=channel,
         modality=modality,
     )
@@ -89,14 +89,6 @@ def given(kind: str, **options: object) -> dict[str, object]:
         if kind not in takers:
             raise typer.BadParameter(f"it is for {' and '.join(takers)}, not for {kind}", param_hint=f"--{name}")
     return told
-
-
-def named(text: str) -> list[str]:
-    """Return the names between commas."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names) or len(set(names)) < len(names):
-        raise typer.BadParameter(f"{text!r} has a name twice, or an empty one", param_hint="--classes")
-    return names
 
 
 def apart(source: Path, output: Path) -> None:

@@ -61,18 +61,20 @@ def read(path: Path, frame: int | None = None) -> Image:
         return Image(native[None], spacing, "mm", onto, origin=origin, header=header.binaryblock)
 
 
-def stored(path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
-    """Return what a file holds, its axes reversed but not turned round, with the sizes of a voxel as they are told.
+def stored(path: Path) -> tuple[NDArray[Any], tuple[float, ...], grid.Affine | None]:
+    """Return what a file holds, its axes reversed but not turned round; the sizes of a voxel, and its affine, in mm.
 
-    That is for labels that are compared with others of their grid: nothing of the geometry is checked, and a fourth
-    axis of one frame is dropped.
+    That is for labels that are compared with others of their grid. A fourth axis of one frame is dropped. The affine
+    is that of (k, j, i), None where the file has other than three axes or does not say where its voxels lie; only an
+    affine that is told is checked.
     """
     with opened(path) as stream:
         header = header_in(stream)
         shape = extent(header)
         shape = shape if prod(shape[3:]) > 1 else shape[:3]
-        sizes = tuple(float(s) for s in reversed(header.get_zooms()[: len(shape)]))
-        return voxels_in(stream, header).reshape(shape, order="F").T, sizes
+        sizes = tuple(float(s) * unit_of(header) for s in reversed(header.get_zooms()[: len(shape)]))
+        affine = affine_of(header)[:, [2, 1, 0, 3]] if len(shape) == 3 and placed(header) else None
+        return voxels_in(stream, header).reshape(shape, order="F").T, sizes, affine
 
 
 @contextmanager
@@ -165,8 +167,12 @@ def unit_of(header: Any) -> float:
 def notes(header: Any) -> tuple[str, ...]:
     """Return what is assumed of a file."""
     untold = int(header["xyzt_units"]) % 8 not in (1, 2, 3)
-    nowhere = max(int(header["sform_code"]), int(header["qform_code"])) <= 0
-    return (*[UNTOLD_UNIT] * untold, *[UNTOLD_PLACE] * nowhere)
+    return (*[UNTOLD_UNIT] * untold, *[UNTOLD_PLACE] * (not placed(header)))
+
+
+def placed(header: Any) -> bool:
+    """Return whether a file says where its voxels lie."""
+    return max(int(header["sform_code"]), int(header["qform_code"])) > 0
 
 
 def told(header: Any) -> str:
@@ -333,6 +339,5 @@ def write_names(names: Mapping[int, str], path: Path) -> None:
 def read_names(path: Path) -> dict[int, str]:
     """Return the names of labels that stand beside a label file; none where no file tells them."""
     beside = sidecar(path)
-    if not beside.is_file():
-        return {}
-    return {int(value): str(name) for value, name in json.loads(beside.read_text(encoding="utf-8"))["classes"].items()}
+    told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    return {int(value): str(name) for value, name in told.get("classes", {}).items()}
