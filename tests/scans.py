@@ -53,6 +53,19 @@ def nifti(path, values, affine, kind=nibabel.Nifti1Image, sform=1, qform=1, unit
     return path
 
 
+def labelled(image, labels, n_classes=2, shape=(4, 5, 6), frames=None, seed=0):
+    """Save a scan and labels 0 ... `n_classes` on its grid; of several `frames`, a file of four axes."""
+    rng = np.random.default_rng(seed)
+    affine = turned((0, 1, 2), (-1, -1, 1))
+    for path, values in (
+        (image, voxels(rng, shape if frames is None else (*shape, frames))),
+        (labels, rng.integers(0, n_classes + 1, shape).astype(np.uint8)),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nifti(path, values, affine)
+    return image, labels
+
+
 def raw(path, header, values):
     """Write header and voxels, neither of them looked at."""
     header["vox_offset"] = 352

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
+import scans
 from made_up import discs, picture
 from promptless.cli import app
-from promptless.data import prepared
+from promptless.data import prepared, volumes
 
 LABELS = discs((30, 40), [(10, 10, 6), (18, 28, 8)])
 
@@ -90,9 +91,12 @@ def test_classes_are_named_and_checked(source, tmp_path):
     ("arguments", "message"),
     [
         (["imagenet"], "is none of"),
-        (["glas", "--mpp", "0.5"], "glas knows it"),
+        (["glas", "--mpp", "0.5"], "it is for folder, not for glas"),
         (["folder", "--mpp", "0"], "must be above 0"),
         (["folder", "--classes", "a,,b"], "an empty one"),
+        (["btcv", "--classes", "liver"], "it is for folder and totalsegmentator, not for btcv"),
+        (["amos", "--channel", "1"], "it is for msd and nnunet, not for amos"),
+        (["msd", "--modality", "mr"], "it is for amos, not for msd"),
         (["folder", "-q", "-v"], "exclude each other"),
     ],
 )
@@ -117,3 +121,30 @@ def test_the_wrong_folder_is_told(source, tmp_path):
         assert answer.exit_code == 1
         assert f"there are no images with masks for the set {kind}" in answer.stderr
     assert "is no folder" in prepare("glas", tmp_path / "nowhere", "-o", tmp_path / "out").stderr
+    for kind in ("btcv", "ct_org", "totalsegmentator"):
+        answer = prepare(kind, tmp_path / "empty", "-o", tmp_path / "out")
+        assert f"there are no images with labels for the set {kind}" in answer.stderr
+    for kind in ("amos", "msd", "nnunet"):
+        assert "empty holds no dataset.json" in prepare(kind, tmp_path / "empty", "-o", tmp_path / "out").stderr
+
+
+def test_scans_are_prepared_alike(tmp_path):
+    home, out = tmp_path / "Training", tmp_path / "out"
+    for number in ("0001", "0002", "0003", "0004"):
+        scans.labelled(home / "img" / f"img{number}.nii.gz", home / "label" / f"label{number}.nii.gz", 13)
+    (home / "label" / "label0003.nii.gz").unlink()
+    empty = home / "label" / "label0004.nii.gz"
+    scans.nifti(empty, np.zeros((4, 5, 6), np.uint8), scans.turned((0, 1, 2), (-1, -1, 1)))
+    answer = prepare("btcv", home, "-o", out)
+    assert answer.exit_code == 1
+    assert answer.stderr == "promptless: img0003 has no labels; --skip-unpaired leaves them out\n"
+    answer = prepare("btcv", home, "-o", out, "--skip-unpaired")
+    assert answer.exit_code == 0, answer.output
+    assert "left out: img0003 has no labels (1 in all)" in answer.stderr
+    assert "nothing is labelled in img0004 (1 in all)" in answer.stderr
+    assert answer.stdout.startswith(f"{out}: 3 images, ")
+    parts = json.loads((out / "split.json").read_text())
+    names = [name for part in parts.values() for name in part]
+    assert sorted(sample.id for sample in volumes.read(out, names)) == ["img0001", "img0002", "img0004"]
+    assert prepare("btcv", home, "-o", out, "--skip-unpaired", "--overwrite").exit_code == 0
+    assert json.loads((out / "split.json").read_text()) == parts

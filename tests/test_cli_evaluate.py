@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
+import scans
 from made_up import scattered
 from promptless.cli import app
 
@@ -43,7 +44,8 @@ def test_a_table_of_the_default_rules(folders):
 
 def test_json_lines_can_be_parsed(folders):
     lines = [json.loads(line) for line in run(*folders, "--json", "--rules", "objects").stdout.splitlines()]
-    assert {"group", "rule", "figure", "value", "low", "high", "n_images", "n_undefined"} == lines[0].keys()
+    names = {"group", "rule", "figure", "value", "low", "high", "n_images", "n_undefined", "class_name"}
+    assert names == lines[0].keys()
     assert len({line["rule"] for line in lines}) == 13
 
 
@@ -82,7 +84,8 @@ def test_every_images_figures_go_to_a_csv(folders, tmp_path):
     with (tmp_path / "new" / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * (3 + 4)
-    assert rows[0] == {"name": "im0", "category": "still", "rule": "msa", "figure": "mSA", "value": "1"}
+    known = {"name": "im0", "category": "still", "rule": "msa", "figure": "mSA", "class_name": "", "value": "1"}
+    assert rows[0] == known
 
 
 def test_two_predictions_are_compared(folders):
@@ -139,7 +142,56 @@ def test_volumes_are_scored_by_class_in_mm(tmp_path):
         nibabel.save(nibabel.Nifti1Image(volume, np.diag([1.0, 1.0, 3.0, 1.0])), tmp_path / name / "a.nii.gz")
     answer = run(tmp_path / "truth", tmp_path / "predicted", "--nsd-tolerance", 3)
     assert answer.exit_code == 0, answer.output
-    figures = {tuple(line.split()[:2]): line for line in answer.stdout.splitlines()[1:]}
+    figures = {tuple(line.split()[:2]): line for line in answer.stdout.splitlines()[1:] if line}
     assert "NSD at 3 mm" in figures["deepmind", "NSD"]
     assert "1.000" in figures["deepmind", "NSD"]
     assert "3.000" in figures["deepmind", "HD95"]
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """Folders of true and predicted labels of two scans, of which one lacks class 2 and none has class 3."""
+    pytest.importorskip("nibabel")
+    labels = np.zeros((14, 12, 10), np.uint8)
+    labels[3:9, 2:8, 2:6], labels[9:13, 8:11, 6:9] = 1, 2
+    for name, volume in (("truth", labels), ("predicted", np.roll(labels, 1, 0))):
+        (tmp_path / name).mkdir()
+        for scan, values in (("a", volume), ("b", np.where(volume == 1, 1, 0))):
+            scans.nifti(tmp_path / name / f"{scan}.nii.gz", values.astype(np.uint8), np.diag([1.0, 1.0, 3.0, 1.0]))
+    return tmp_path / "truth", tmp_path / "predicted"
+
+
+def test_every_class_has_a_line_of_its_own_in_a_table(volumes, tmp_path):
+    answer = run(*volumes, "--classes", "liver, spleen, brain", "--csv", tmp_path / "all.csv")
+    assert answer.exit_code == 0, answer.output
+    means, table, rest = answer.stdout.split("\n\n")
+    assert [line.split()[:2] for line in means.splitlines()[1:3]] == [["nnunet", "Dice"], ["deepmind", "Dice"]]
+    assert table.splitlines() == [
+        "  class   nnunet Dice  deepmind Dice  deepmind NSD at 1 mm  deepmind HD95 mm  images",
+        "  liver         0.833          0.833                 1.000             1.000       2",
+        "  spleen        0.750          0.750                 1.000             1.000       1",
+    ]
+    assert rest == "in neither truth nor prediction of any image: brain\n"
+    with (tmp_path / "all.csv").open() as file:
+        rows = {(row["name"], row["figure"]): row for row in csv.DictReader(file) if row["rule"] == "deepmind"}
+    assert rows["a", "Dice of spleen"]["class_name"] == "spleen"
+    assert rows["a", "Dice of spleen"]["value"] == "0.75"
+    assert rows["b", "Dice of spleen"]["value"] == ""
+    lines = [json.loads(line) for line in run(*volumes, "--classes", "liver,spleen", "--json").stdout.splitlines()]
+    assert {line["class_name"] for line in lines} == {"", "liver", "spleen"}
+
+
+def test_a_label_beyond_the_named_classes_is_refused(volumes):
+    answer = run(*volumes, "--classes", "liver")
+    assert answer.exit_code == 1
+    assert "there is a label 2 without a name (named: 1 liver)" in answer.stderr
+    assert run(*volumes, "--classes", "liver,").exit_code == 2
+
+
+def test_labels_on_another_grid_are_refused(volumes):
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    affine[0, 3] = 7
+    scans.nifti(volumes[1] / "a.nii.gz", np.ones((14, 12, 10), np.uint8), affine)
+    answer = run(*volumes)
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert "a: the prediction lies on another grid than the truth: corners are up to 7 mm apart" in answer.stderr

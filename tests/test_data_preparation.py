@@ -20,7 +20,7 @@ def load(name):
     return Sample(name, "grey", picture(labels)[None], labels, 0.5)
 
 
-SOURCE = Source(Facts("made", "CC0-1.0", "here", {1: "disc"}), NAMES, load)
+SOURCE = Source(Facts("made", "CC0-1.0", "here", {1: "disc"}), prepared.IMAGES, NAMES, load)
 
 
 def content(folder):
@@ -99,7 +99,7 @@ def test_a_split_that_was_edited_is_kept(tmp_path):
 
 def test_an_empty_folder_may_be_filled(tmp_path):
     assert prepare(SOURCE, tmp_path).left_out == ()
-    assert {path.name for path in tmp_path.iterdir()} == prepared.CONTENT - {"classes"}
+    assert {path.name for path in tmp_path.iterdir()} == prepared.IMAGES.content - {"classes"}
 
 
 @pytest.mark.parametrize(("n", "empty"), [(2, ["test"]), (5, []), (10, [])])

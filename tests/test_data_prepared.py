@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from made_up import discs, picture
-from promptless.data.prepared import Facts, read, read_classes, write
+from promptless.data.prepared import IMAGES, Facts, read, read_classes, write
 from promptless.data.sample import Sample
 
 SPLIT = Path(__file__).parent.parent / "recipes" / "splits" / "dsb2018.json"
@@ -104,23 +104,23 @@ def test_classes_out_of_range_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"a: object 2 is of class 3, one of 1 outside the classes of the set, 1 flat, 2 round"
     ):
-        write(tmp_path, Facts("made", "", "", {1: "flat", 2: "round"}), {}, [sample(classes={1: 1, 2: 3})])
+        write(tmp_path, IMAGES, Facts("made", "", "", {1: "flat", 2: "round"}), {}, [sample(classes={1: 1, 2: 3})])
 
 
 def test_classes_of_a_set_that_has_none_are_refused(tmp_path):
     with pytest.raises(ValueError, match="which has none"):
-        write(tmp_path, Facts("made", "", "", {}), {}, [sample(classes={1: 1})])
+        write(tmp_path, IMAGES, Facts("made", "", "", {}), {}, [sample(classes={1: 1})])
 
 
 def test_a_class_of_an_object_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match="a: there is a class for object 5"):
-        write(tmp_path, Facts("made", "", "", {1: "flat"}), {}, [sample(classes={1: 1, 5: 1})])
+        write(tmp_path, IMAGES, Facts("made", "", "", {1: "flat"}), {}, [sample(classes={1: 1, 5: 1})])
 
 
 def test_labels_beyond_16_bits_are_refused(tmp_path):
     labels = discs((30, 40), [(10, 10, 6)]) * 65_536
     with pytest.raises(ValueError, match="a: labels go up to 65536"):
-        write(tmp_path, Facts("made", "", "", {}), {}, [sample(labels=labels)])
+        write(tmp_path, IMAGES, Facts("made", "", "", {}), {}, [sample(labels=labels)])
 
 
 @pytest.mark.parametrize(

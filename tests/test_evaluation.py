@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+import scans
 from made_up import ClassModel, bright_and_dim, scattered
 from promptless import evaluate
 from promptless.evaluation import differences
@@ -97,7 +98,80 @@ def test_curves_fall_and_begin_with_the_pooled_figures(truth, moved):
 def test_surface_dice_says_its_tolerance(rng):
     volume = {"a": (rng.uniform(size=(6, 7, 8)) < 0.4).astype(int)}
     rows = evaluate(volume, volume, ["deepmind"], tolerance=2.5, spacing=(2.0, 1.0, 1.0)).rows()
-    assert [row.figure for row in rows] == ["Dice", "NSD at 2.5 mm", "HD95 mm"]
+    names = ["Dice", "NSD at 2.5 mm", "HD95 mm"]
+    assert [row.figure for row in rows] == [*names, *(f"{name} of class 1" for name in names)]
+
+
+def organs():
+    """Labels of two scans: both have class 1, one has class 2, and none class 3."""
+    first, second = np.zeros((2, 8, 9, 10), int)
+    first[1:5, 2:6, 2:6], first[5:7, 2:6, 7:9], second[2:6, 1:8, 3:7] = 1, 2, 1
+    return {"a": first, "b": second}
+
+
+def test_classes_are_averaged_over_the_images_that_have_them():
+    truth = organs()
+    predicted = {name: np.roll(labels, 1, 0) for name, labels in truth.items()} | {"b": truth["b"]}
+    evaluation = evaluate(truth, predicted, ["nnunet"], classes=["liver", "spleen", "brain"])
+    rows = {row.class_name: row for row in evaluation.rows()}
+    assert [rows[name].value for name in ("liver", "spleen", "")] == pytest.approx([0.875, 0.5, 0.6875])
+    assert (rows["liver"].n_undefined, rows["spleen"].n_undefined) == (0, 1)
+    assert rows["spleen"].figure == "Dice of spleen"
+    assert evaluation.absent == ("brain",)
+    assert {row.class_name: row.value for row in differences(evaluation, evaluation)} == dict.fromkeys(rows, 0)
+
+
+def test_a_label_without_a_name_is_refused_where_names_are_given():
+    truth = organs()
+    with pytest.raises(ValueError, match=r"there is a label 2 without a name \(named: 1 liver\)"):
+        evaluate(truth, truth, ["nnunet"], classes=["liver"])
+
+
+def saved(folder, labels, affine, **codes):
+    """Save label images (z, y, x) as NIfTI and return their paths by name."""
+    folder.mkdir(parents=True)
+    return {
+        name: scans.nifti(folder / f"{name}.nii.gz", values.T.astype(np.uint8), affine, **codes)
+        for name, values in labels.items()
+    }
+
+
+AFFINE = scans.turned((0, 1, 2), (1, 1, 1))
+
+
+def test_names_are_those_that_stand_beside_the_files(tmp_path):
+    truth = saved(tmp_path / "set" / "labels", organs(), AFFINE)
+    predicted = saved(tmp_path / "out", organs(), AFFINE)
+    assert evaluate(truth, predicted, ["nnunet"]).class_names == {}
+    (tmp_path / "out" / "a.json").write_text('{"classes": {"0": "background", "1": "Liver"}}')
+    assert evaluate(truth, predicted, ["nnunet"]).class_names == {1: "Liver"}
+    (tmp_path / "set" / "dataset.json").write_text('{"classes": {"1": "liver", "2": "spleen"}}')
+    evaluation = evaluate(truth, predicted, ["nnunet"])
+    assert [row.class_name for row in evaluation.rows()] == ["", "liver", "spleen"]
+    (tmp_path / "out" / "a.json").write_text('{"classes": {"1": "spleen"}}')
+    with pytest.raises(ValueError, match=r"class 1 is liver beside .* and spleen beside .*a\.nii\.gz; number"):
+        evaluate(truth, predicted, ["nnunet"])
+    assert evaluate(truth, predicted, ["nnunet"], classes=["x", "y"]).class_names == {1: "x", 2: "y"}
+
+
+def test_a_prediction_with_its_axes_turned_round_is_turned_back(tmp_path):
+    truth = saved(tmp_path / "truth", organs(), AFFINE)
+    other = {name: np.flip(labels, 2) for name, labels in organs().items()}
+    turned = AFFINE.copy()
+    turned[:3, 0], turned[:3, 3] = -AFFINE[:3, 0], AFFINE[:3, 3] + 9 * AFFINE[:3, 0]
+    predicted = saved(tmp_path / "predicted", other, turned)
+    rows = evaluate(truth, predicted, ["deepmind"]).rows()
+    assert {row.value for row in rows if "HD95" not in row.figure} == {1}
+    assert {row.value for row in rows if "HD95" in row.figure} == {0}
+
+
+def test_another_grid_is_refused_where_both_files_tell_theirs(tmp_path):
+    truth = saved(tmp_path / "truth", organs(), AFFINE)
+    elsewhere = saved(tmp_path / "elsewhere", organs(), scans.turned((0, 1, 2), (1, 1, 1), (0.75, 1.25, 2.5)))
+    with pytest.raises(ValueError, match=r"a: the prediction lies on another grid than the truth: corners .* mm apart"):
+        evaluate(truth, elsewhere, ["nnunet"])
+    nowhere = saved(tmp_path / "nowhere", organs(), AFFINE, sform=0, qform=0)
+    assert evaluate(truth, nowhere, ["nnunet"]).rows()[0].value == 1
 
 
 def test_progress_names_every_image(truth):

@@ -13,7 +13,7 @@ import scans as made
 from promptless.errors import UnreadableImageError
 from promptless.image import Image
 from promptless.io.scans import grid, read
-from promptless.io.scans.nifti import GEOMETRY, read_labels, read_names, write_labels
+from promptless.io.scans.nifti import GEOMETRY, copy, read_labels, read_names, write_labels
 
 DATA = Path(os.environ.get("PROMPTLESS_DATA", ""))
 REAL = sorted((DATA / "ct_multiorgan" / "images").glob("*.nii.gz")) if "PROMPTLESS_DATA" in os.environ else []
@@ -146,6 +146,18 @@ def test_one_frame_is_taken_and_of_several_one_is_chosen(rng, tmp_path):
     with pytest.raises(UnreadableImageError, match="3 frames, counted from 0, but frame 3"):
         read(path, frame=3)
     assert np.array_equal(read(path, frame=2).data[0], values[..., 2].T)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6, 3), (4, 5, 6, 1, 3), (4, 5, 6, 2, 3)])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_frame_is_copied_as_it_is_stored(rng, tmp_path, shape, suffix):
+    path = tmp_path / f"a{suffix}"
+    made.nifti(path, made.voxels(rng, shape), made.turned((2, 0, 1), (1, -1, 1)), scl_slope=0.25, scl_inter=-3.0)
+    for frame in range(int(np.prod(shape[3:]))):
+        copy(path, tmp_path / "one.nii.gz", frame)
+        before, after = read(path, frame=frame), read(tmp_path / "one.nii.gz")
+        assert np.array_equal(after.data, before.data)
+        assert np.array_equal(after.affine, before.affine)
 
 
 def test_labels_are_as_small_as_they_can_be_and_named_beside(rng, tmp_path):

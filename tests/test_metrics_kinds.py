@@ -19,7 +19,7 @@ def compared(predicted, classes, truth=TRUTH, kinds=KINDS):
 
 def figures(counts):
     """Return the figures of a set of counts by name."""
-    return {figure.name: figure.of_set(counts) for figure in RULE.grown(counts).figures}
+    return {(figure.name, figure.of_class): figure.of_set(counts) for figure in RULE.grown(counts).figures}
 
 
 def test_a_class_that_is_mistaken_is_missed_in_one_and_false_in_the_other():
@@ -55,7 +55,7 @@ def test_images_are_averaged_over_their_classes_and_classes_over_the_images_that
         by_class(compared(only_1, KINDS, only_1)),  # mPQ 1
         by_class(compared(TRUTH, KINDS, TRUTH * 0)),  # nothing to find: undefined
     ]
-    expected = {"mPQ": 0.8, "bPQ": 1, "PQ of class 1": 0.9, "PQ of class 2": 0, "PQ of class 5": 1}
+    expected = {("mPQ", 0): 0.8, ("bPQ", 0): 1, ("PQ", 1): 0.9, ("PQ", 2): 0, ("PQ", 5): 1}
     assert figures(counts) == pytest.approx(expected, abs=1e-5)
 
 

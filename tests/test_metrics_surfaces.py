@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from promptless.metrics.surfaces import edge_distances, hausdorff, surface_dice, surfel_distances, surfel_sizes
+from promptless.metrics.surfaces import (
+    distances_to,
+    edge_distances,
+    hausdorff,
+    surface_dice,
+    surfel_distances,
+    surfel_sizes,
+)
 
 
 def box(shape, *edges):
@@ -46,6 +54,14 @@ def test_planes_are_measured_by_length():
     assert surface_dice(found, 1) == 1
     assert surface_dice(found, 0.9) < 1
     assert found.true_size.sum() == pytest.approx(2 * 5 * 1.0 + 2 * 5 * 0.5 + 4 * 0.5 * np.hypot(1, 0.5))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 0.5), (2.5, 0.7, 0.7)])
+def test_distances_are_those_of_the_distance_transform(spacing, rng):
+    surface, places = rng.uniform(size=(2, *(9,) * len(spacing))) < 0.1
+    everywhere = ndimage.distance_transform_edt(~surface, sampling=spacing)
+    assert np.array_equal(distances_to(surface, places, spacing), everywhere[places])
+    assert np.isinf(distances_to(surface & False, places, spacing)).all()
 
 
 def test_without_surfaces_nothing_is_defined():

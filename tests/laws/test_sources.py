@@ -77,10 +77,10 @@ def test_what_is_written_is_read_back(dtype, channels, rng, tmp_path):
     classes = {int(label): 1 + int(label) % 2 for label in np.unique(labels) if label}
     before = Sample("a.b", "HE", pixels, labels, 0.4, classes)
     facts = prepared.Facts("made", "CC0-1.0", "here", {1: "odd", 2: "even"})
-    prepared.write(tmp_path, facts, {"train": ["a.b"], "dev": [], "test": []}, [before])
+    prepared.write(tmp_path, prepared.IMAGES, facts, {"train": ["a.b"], "dev": [], "test": []}, [before])
     (after,) = prepared.read(tmp_path, ["a.b"])
     assert (after.id, after.category, after.mpp, after.classes) == ("a.b", "HE", 0.4, classes)
     assert np.array_equal(after.pixels, pixels)
     assert np.array_equal(after.labels, labels)
     assert after.pixels.dtype == pixels.dtype
-    assert {path.name for path in tmp_path.iterdir()} == prepared.CONTENT
+    assert {path.name for path in tmp_path.iterdir()} == prepared.IMAGES.content

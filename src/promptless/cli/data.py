@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Quiet, Verbose, bar, chatter, one_of, reporting, writable
+from promptless.cli.edge import Quiet, Verbose, bar, chatter, names_in, one_of, reporting, writable
 
 if TYPE_CHECKING:
     from promptless.data.preparation import Preparation
 
+KINDS = "dsb2018|monuseg|pannuke|glas|folder|btcv|amos|ct_org|msd|nnunet|totalsegmentator"
 data = typer.Typer(help="Bring labelled images into the form that training reads.", no_args_is_help=True)
 
 
@@ -23,7 +25,7 @@ def group() -> None:
 
 @data.command()
 def prepare(
-    kind: Annotated[str, typer.Argument(help="What it is.", metavar="dsb2018|monuseg|pannuke|glas|folder")],
+    kind: Annotated[str, typer.Argument(help="What it is.", metavar=KINDS)],
     source: Annotated[Path, typer.Argument(help="Folder that the data set was unpacked into.", metavar="SOURCE")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.", metavar="FOLDER")],
     mpp: Annotated[
@@ -31,8 +33,15 @@ def prepare(
     ] = None,
     category: Annotated[str | None, typer.Option(help="folder: kind of microscopy, as recipes weigh it.")] = None,
     classes: Annotated[
-        str | None, typer.Option(help="folder: names of the classes 1, 2, ...", metavar="NAME,...")
+        str | None,
+        typer.Option(
+            help="folder: names of the classes 1, 2, ...; totalsegmentator: the classes to take.", metavar="NAME,..."
+        ),
     ] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="msd, nnunet: the channel to take of several, by number or name.")
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="amos: the scans to take.", metavar="ct|mr|all")] = None,
     skip_unpaired: Annotated[
         bool, typer.Option("--skip-unpaired", help="Leave out images without masks and masks without images.")
     ] = False,
@@ -46,10 +55,14 @@ def prepare(
     from promptless.data.sources import SOURCES
 
     one_of(kind, SOURCES, "KIND")
-    given = {"mpp": mpp, "category": category, "classes": None if classes is None else named(classes)}
-    options = {name: value for name, value in given.items() if value is not None}
-    if options and kind != "folder":
-        raise typer.BadParameter(f"{kind} knows it; it is for the kind folder", param_hint=f"--{next(iter(options))}")
+    options = given(
+        kind,
+        mpp=mpp,
+        category=category,
+        classes=None if classes is None else names_in(classes),
+        channel=channel,
+        modality=modality,
+    )
     if mpp is not None and not 0 < mpp < float("inf"):
         raise typer.BadParameter(f"{mpp} is no size; it must be above 0", param_hint="--mpp")
     chatter(quiet, verbose)
@@ -66,12 +79,16 @@ def prepare(
     tell(made, output, quiet)
 
 
-def named(text: str) -> list[str]:
-    """Return the names between commas."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names) or len(set(names)) < len(names):
-        raise typer.BadParameter(f"{text!r} has a name twice, or an empty one", param_hint="--classes")
-    return names
+def given(kind: str, **options: object) -> dict[str, object]:
+    """Return the options that were given; one that the reader of `kind` does not take is refused."""
+    from promptless.data.sources import SOURCES
+
+    told = {name: value for name, value in options.items() if value is not None}
+    for name in told:
+        takers = [other for other, read in SOURCES.items() if name in signature(read).parameters]
+        if kind not in takers:
+            raise typer.BadParameter(f"it is for {' and '.join(takers)}, not for {kind}", param_hint=f"--{name}")
+    return told
 
 
 def apart(source: Path, output: Path) -> None:
@@ -88,6 +105,8 @@ def tell(made: Preparation, output: Path, quiet: bool) -> None:
 
         if made.left_out:
             typer.echo(f"left out: {few(made.left_out)} ({len(made.left_out)} in all)", err=True)
+        if made.empty:
+            typer.echo(f"nothing is labelled in {few(made.empty)} ({len(made.empty)} in all)", err=True)
         empty = [part for part, names in made.parts.items() if not names]
         if empty:
             typer.echo(

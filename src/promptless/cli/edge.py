@@ -172,3 +172,11 @@ def moved(progress: Progress, task: TaskID, done: float, name: str) -> None:
     if done < progress.tasks[progress.task_ids.index(task)].completed:
         progress.reset(task, completed=int(done))
     progress.update(task, completed=done, description=name)
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names of classes between commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise typer.BadParameter(f"{text!r} has a name twice, or an empty one", param_hint="--classes")
+    return names

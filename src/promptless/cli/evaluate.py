@@ -7,13 +7,14 @@ import json
 import math
 import sys
 from dataclasses import asdict
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Exit, Quiet, Verbose, bar, chatter, fail, reporting, writable
+from promptless.cli.edge import Exit, Quiet, Verbose, bar, chatter, fail, names_in, reporting, writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,10 @@ def evaluate(
     spacing: Annotated[
         str | None, typer.Option(help="Size of a voxel in mm where files do not say.", metavar="Z,Y,X")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names of the classes 1, 2, ... where files do not say.", metavar="NAME,..."),
+    ] = None,
     against: Annotated[Path | None, typer.Option(help="Another prediction to compare with.", metavar="OTHER")] = None,
     table: Annotated[Path | None, typer.Option("--csv", help="Write every image's figures.", metavar="FILE")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw AP and F1 against IoU.", metavar="FILE.png")] = None,
@@ -44,6 +49,7 @@ def evaluate(
     """Score predicted label images under the rules of published codes, with 95 % intervals over images."""
     chatter(quiet, verbose)
     size, names = voxel_size(spacing), named(rules)
+    called = None if classes is None else names_in(classes)
     if plot is not None and names and "stardist" not in names:
         raise typer.BadParameter("it shows what the rule stardist counts; add that to --rules", param_hint="--plot")
     with reporting(verbose, "interrupted; nothing was written"):
@@ -59,15 +65,16 @@ def evaluate(
         pairing = paired(pairs.pair(truth, predicted), quiet)
         chosen = names or fitting(pairing)
         categories = read_categories(by) if by else {}
-        evaluation = scored(pairing, chosen, nsd_tolerance, size, quiet)
+        score = partial(scored, rules=chosen, tolerance=nsd_tolerance, spacing=size, classes=called, quiet=quiet)
+        evaluation = score(pairing)
         rows = evaluation.rows(categories)
         if plot is not None:
             write_plot(evaluation, plot)
         if table is not None:
             write_images(evaluation, categories, table)
-        tell(rows, as_json)
+        tell(rows, evaluation.absent, as_json)
         if against is not None:
-            other = scored(paired(pairs.pair(truth, against), quiet), chosen, nsd_tolerance, size, quiet)
+            other = score(paired(pairs.pair(truth, against), quiet))
             tell_differences(differences(evaluation, other), predicted, against, as_json)
     raise typer.Exit(Exit.PARTIAL if pairing.only_true else Exit.OK)
 
@@ -117,7 +124,13 @@ def paired(pairing: Pairing, quiet: bool) -> Pairing:
 
 
 def scored(
-    pairing: Pairing, rules: Sequence[str], tolerance: float, spacing: tuple[float, ...] | None, quiet: bool
+    pairing: Pairing,
+    *,
+    rules: Sequence[str],
+    tolerance: float,
+    spacing: tuple[float, ...] | None,
+    classes: Sequence[str] | None,
+    quiet: bool,
 ) -> Evaluation:
     """Evaluate pairs of files with a progress bar."""
     from promptless.evaluation import evaluate as compare
@@ -125,7 +138,7 @@ def scored(
     truth = {name: pair[0] for name, pair in pairing.pairs.items()}
     predicted = {name: pair[1] for name, pair in pairing.pairs.items()}
     with bar(len(truth), shown=not quiet and sys.stderr.isatty()) as advance:
-        return compare(truth, predicted, rules, tolerance=tolerance, spacing=spacing, progress=advance)
+        return compare(truth, predicted, rules, tolerance=tolerance, spacing=spacing, classes=classes, progress=advance)
 
 
 def read_categories(path: Path) -> dict[str, str]:
@@ -152,21 +165,52 @@ def write_images(evaluation: Evaluation, categories: Mapping[str, str], path: Pa
     """Write the figures of every image as CSV."""
     from promptless.io.scores import write_table
 
-    rows = ((name, categories.get(name, ""), rule, figure, v) for name, rule, figure, v in evaluation.images())
-    write_table(path, ("name", "category", "rule", "figure", "value"), rows)
+    rows = ((row[0], categories.get(row[0], ""), *row[1:]) for row in evaluation.images())
+    write_table(path, ("name", "category", "rule", "figure", "class_name", "value"), rows)
 
 
-def tell(rows: list[Row], as_json: bool) -> None:
-    """Print figures on stdout, group by group."""
+def tell(rows: list[Row], absent: Sequence[str], as_json: bool) -> None:
+    """Print figures on stdout, group by group, and which classes have none."""
     if as_json:
         for row in rows:
             typer.echo(as_line(row))
         return
     for group, members in groupby(rows, key=lambda row: (row.group, row.n_images)):
         typer.echo(f"{group[0]} ({group[1]} image{'s' if group[1] != 1 else ''}), 95 % bootstrap intervals over images")
-        for row in members:
-            typer.echo(as_text(row))
+        show(list(members))
         typer.echo("")
+    if absent:
+        typer.echo(f"in neither truth nor prediction of any image: {', '.join(absent)}")
+
+
+def show(rows: list[Row]) -> None:
+    """Print figures line by line, and those of single classes as a table."""
+    for row in rows:
+        if not row.class_name:
+            typer.echo(as_text(row))
+    of_classes = [row for row in rows if row.class_name]
+    if of_classes:
+        typer.echo("")
+        for line in as_table(of_classes):
+            typer.echo(line)
+
+
+def as_table(rows: list[Row]) -> list[str]:
+    """Return the figures of classes as lines: a class per line, a figure per column, and how many images have one."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        title = f"{row.rule} {row.figure.removesuffix(f' of {row.class_name}')}"
+        found.setdefault(row.class_name, {})[title] = row
+    titles = list(dict.fromkeys(title for figures in found.values() for title in figures))
+    width = max(len(name) for name in ("class", *found))
+    lines = [f"  {'class':<{width}}  {'  '.join(titles)}  images"]
+    for name, figures in found.items():
+        cells = [
+            f"{figures[title].value:{len(title)}.3f}" if title in figures else " " * len(title) for title in titles
+        ]
+        n = max(row.n_images - row.n_undefined for row in figures.values())
+        lines.append(f"  {name:<{width}}  {'  '.join(cells)}  {n:6}")
+    return lines
 
 
 def tell_differences(rows: list[Row], ours: Path, other: Path, as_json: bool) -> None:
@@ -176,8 +220,7 @@ def tell_differences(rows: list[Row], ours: Path, other: Path, as_json: bool) ->
             typer.echo(as_line(row, against=str(other)))
         return
     typer.echo(f"{ours} less {other} ({rows[0].n_images} images in common), paired by image")
-    for row in rows:
-        typer.echo(as_text(row))
+    show(rows)
 
 
 def as_text(row: Row) -> str:

@@ -2,16 +2,17 @@
 
 `images/ID.png` (or .tif), `masks/ID.png` (16-bit labels), `classes/ID.csv` (label,class) where classes are known,
 `index.json` (a list, one entry per image), `dataset.json` (of the whole set), `split.json` (IDs of train, dev, test).
+Scans lie as `promptless.data.volumes` says, with the same three JSON files.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tifffile
@@ -22,10 +23,11 @@ from promptless.data.sample import Sample
 from promptless.io import labels, readers
 
 INDEX, SET, SPLIT = "index.json", "dataset.json", "split.json"
-CONTENT = frozenset({INDEX, SET, SPLIT, "images", "masks", "classes"})
-"""All that lies in a prepared folder."""
 UNSORTED = "unsorted"
 """The category of images of which none is known."""
+S = TypeVar("S")
+Entry = dict[str, Any]
+"""What the index says of an image."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,27 @@ class Facts:
     licence: str
     source: str
     classes: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Layout(Generic[S]):
+    """How labelled images of one kind lie in a prepared folder.
+
+    `put` takes the folder, a sample and the names of the classes; it checks and writes the sample, and returns its
+    entry in the index, whose `counted` is nothing where nothing is labelled. `labels` is what labels are called, and
+    `pairing` how files are to be named so that those of an image are found.
+    """
+
+    folders: frozenset[str]
+    put: Callable[[Path, S, Mapping[int, str]], Entry]
+    counted: str
+    labels: str
+    pairing: str
+
+    @property
+    def content(self) -> frozenset[str]:
+        """All that lies in a prepared folder."""
+        return self.folders | {INDEX, SET, SPLIT}
 
 
 def read(folder: Path, ids: Iterable[str]) -> Iterator[Sample]:
@@ -55,7 +78,7 @@ def read(folder: Path, ids: Iterable[str]) -> Iterator[Sample]:
         )
 
 
-def index(folder: Path) -> list[dict[str, Any]]:
+def index(folder: Path) -> list[Entry]:
     """Return what is known of each image."""
     path = folder / INDEX
     if not path.is_file():
@@ -63,13 +86,32 @@ def index(folder: Path) -> list[dict[str, Any]]:
             f"{path} is missing; `data` must name the folder that holds it, images/ and masks/ "
             "(`promptless data prepare` makes one)"
         )
-    content: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    content: list[Entry] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
 def class_names(folder: Path) -> dict[int, str]:
-    """Return the names of the set's classes by number, nothing where it says none."""
-    return {int(value): str(name) for value, name in described(folder).get("classes", {}).items()}
+    """Return the names of the set's classes by number, nothing where it says none.
+
+    A `dataset.json` of ours has them under "classes"; those of the Medical Segmentation Decathlon and of nnU-Net have
+    them under "labels", number by name or name by number, with the background.
+    """
+    known = described(folder)
+    if "classes" in known:
+        return {int(value): str(name) for value, name in known["classes"].items()}
+    return numbered(known.get("labels", {}), folder / SET)
+
+
+def numbered(labels: Mapping[str, Any], path: Path) -> dict[int, str]:
+    """Return the names of classes by number, without the background, whichever of the two is the key."""
+    pairs = ((key, value) if key.isdecimal() else (value, key) for key, value in labels.items())
+    try:
+        return {number: str(name) for number, name in sorted((int(number), name) for number, name in pairs) if number}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} has labels that are no numbers ({json.dumps(labels)[:80]}); regions of several classes are not "
+            "read: give each class a number"
+        ) from error
 
 
 def facts(folder: Path) -> Facts:
@@ -81,7 +123,13 @@ def facts(folder: Path) -> Facts:
 def described(folder: Path) -> dict[str, Any]:
     """Return what `dataset.json` says, nothing where there is none."""
     path = folder / SET
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error})") from error
+    return content
 
 
 def image_path(folder: Path, name: str) -> Path:
@@ -104,25 +152,26 @@ def read_classes(path: Path) -> dict[int, int]:
             raise ValueError(f"{path} holds something else than whole numbers ({error})") from error
 
 
-def write(folder: Path, facts: Facts, split: Mapping[str, list[str]], samples: Iterable[Sample]) -> None:
-    """Write a data set into an empty folder, the index last."""
-    for name in ("images", "masks"):
-        (folder / name).mkdir()
-    entries = []
-    for sample in samples:
-        check(sample, facts.classes)
-        write_image(folder / "images" / sample.id, sample.pixels)
-        write_labels(folder / "masks" / f"{sample.id}.png", sample)
-        if sample.classes:
-            write_classes(folder / "classes" / f"{sample.id}.csv", sample.classes)
-        entries.append(entry(sample))
+def write(
+    folder: Path, layout: Layout[S], facts: Facts, split: Mapping[str, list[str]], samples: Iterable[S]
+) -> list[Entry]:
+    """Write a data set into an empty folder, the index last, and return that."""
+    entries = [layout.put(folder, sample, facts.classes) for sample in samples]
     (folder / SET).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
     (folder / SPLIT).write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
     (folder / INDEX).write_text("[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n", encoding="utf-8")
+    return entries
 
 
-def entry(sample: Sample) -> dict[str, Any]:
-    """Return what the index says of an image."""
+def put(folder: Path, sample: Sample, classes: Mapping[int, str]) -> Entry:
+    """Write an image, its labels and the classes of its objects."""
+    check(sample, classes)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(exist_ok=True)
+    write_image(folder / "images" / sample.id, sample.pixels)
+    write_labels(folder / "masks" / f"{sample.id}.png", sample)
+    if sample.classes:
+        write_classes(folder / "classes" / f"{sample.id}.csv", sample.classes)
     known = {"id": sample.id, "shape": sample.labels.shape, "category": sample.category, "objects": sample.n_objects}
     return known if sample.mpp is None else known | {"mpp": sample.mpp}
 
@@ -164,3 +213,12 @@ def write_classes(path: Path, classes: Mapping[int, int]) -> None:
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("label", "class"), *sorted(classes.items())])
+
+
+IMAGES = Layout(
+    frozenset({"images", "masks", "classes"}),
+    put,
+    "objects",
+    "masks",
+    "name the masks of NAME.tif NAME_masks.tif, or alike in images/ and masks/",
+)

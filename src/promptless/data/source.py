@@ -5,35 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic
 
-from promptless.data.prepared import Facts
-from promptless.data.sample import Sample
+from promptless.data.prepared import Facts, Layout, S
 
-NO_MASKS, NO_IMAGE = " has no masks", " has no image"
-"""What is said of a name that has only one of both."""
+NO_IMAGE = " has no image"
+"""What is said of labels whose image is missing."""
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """Images with labels, each loaded when it is asked for.
+class Source(Generic[S]):
+    """Images with labels, each loaded when it is asked for; `layout` is how they lie once they are prepared.
 
     `official` has the part (train, dev or test) of those IDs for which the publisher names it. Images of one
     `case` (a patient, a slide) stay in one part. `unpaired` says of each file without a partner what it lacks.
     """
 
     facts: Facts
+    layout: Layout[S]
     ids: tuple[str, ...]
-    load: Callable[[str], Sample]
+    load: Callable[[str], S]
     official: Mapping[str, str] = field(default_factory=dict)
     case: Callable[[str], str] = str
     unpaired: tuple[str, ...] = ()
 
 
-def both(images: Iterable[str], masks: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names that have an image and masks, sorted, and what is to be said of those that lack one."""
-    images, masks = set(images), set(masks)
-    alone = [f"{name}{NO_MASKS}" for name in sorted(images - masks)]
-    return tuple(sorted(images & masks)), (*alone, *(f"{name}{NO_IMAGE}" for name in sorted(masks - images)))
+def both(
+    images: Iterable[str], labels: Iterable[str], called: str = "masks"
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that have an image and labels, sorted, and what is to be said of those that lack one."""
+    images, labels = set(images), set(labels)
+    alone = [f"{name}{without(called)}" for name in sorted(images - labels)]
+    return tuple(sorted(images & labels)), (*alone, *(f"{name}{NO_IMAGE}" for name in sorted(labels - images)))
+
+
+def without(labels: str) -> str:
+    """Return what is said of an image whose labels are missing."""
+    return f" has no {labels}"
 
 
 def files(folder: Path, *suffixes: str) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ class UnreadableLabelsError(ValueError):
 class LabelImage:
     """Integer labels of any number of axes, array order; 0 is background. `spacing` is in mm, None where unknown.
 
-    `classes` are of the objects by label, where they are known.
+    `classes` are of the objects by label, where they are known. `affine` takes a voxel to mm, where a file tells it.
     """
 
     labels: LabelSource
     spacing: tuple[float, ...] | None = None
     classes: Mapping[int, int] = field(default_factory=dict)
+    affine: NDArray[np.float64] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,7 +53,7 @@ def read(path: Path) -> LabelImage:
         raise UnreadableLabelsError(f"{path} has no suffix of a label image; these are read: {', '.join(READERS)}")
     try:
         image = reader(path)
-        return LabelImage(whole_numbers(image.labels, path), image.spacing)
+        return replace(image, labels=whole_numbers(image.labels, path))
     except (UnidentifiedImageError, tifffile.TiffFileError) as error:
         raise UnreadableLabelsError(
             f"{path} is not a {suffix(path)[1:].upper()} file, whatever its name says"
@@ -192,7 +193,8 @@ def read_nifti(path: Path) -> LabelImage:
     scans.need(path, "nibabel")
     from promptless.io.scans import nifti
 
-    return LabelImage(*nifti.stored(path))
+    labels, spacing, affine = nifti.stored(path)
+    return LabelImage(labels, spacing, affine=affine)
 
 
 READERS: dict[str, Callable[[Path], LabelImage]] = {

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from promptless.labels import LabelSource
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.labels import LabelSource, objects
+from promptless.masks import Mask
 from promptless.metrics.overlaps import Overlaps, overlaps
 
 
@@ -40,3 +45,14 @@ class Comparison:
     def overlaps(self) -> Overlaps:
         """What each object of one image shares with each of the other."""
         return overlaps(self.truth, self.predicted)
+
+    @cached_property
+    def labelled(self) -> tuple[dict[int, Mask], dict[int, Mask]]:
+        """Where each label lies in the truth, and in the prediction."""
+        truth, predicted = (np.asarray(labels[slice(None)]) for labels in (self.truth, self.predicted))
+        return objects(as_numbers(truth)), objects(as_numbers(predicted))
+
+
+def as_numbers(labels: NDArray[Any]) -> NDArray[np.integer[Any]]:
+    """Return labels as numbers; a mask has 0 and 1."""
+    return labels.view(np.uint8) if labels.dtype == np.bool_ else labels

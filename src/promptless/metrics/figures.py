@@ -20,7 +20,7 @@ Sums = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a rule.
+    """One number of a rule, of one class where `of_class` says which (0: of all).
 
     `terms` takes the counts of n images and returns what adds up over them, (n, term); `of` takes sums
     (..., term) and returns the figure (...), NaN where it is not defined.
@@ -29,6 +29,7 @@ class Figure:
     name: str
     terms: Callable[[list[Any]], Sums]
     of: Callable[[Sums], Sums]
+    of_class: int = 0
 
     def of_images(self, counts: list[Any]) -> Sums:
         """Return the figure of each image, (n,)."""
@@ -50,9 +51,9 @@ def mean(name: str, score: Callable[[Any], float]) -> Figure:
     return Figure(name, lambda counts: np.array([(score(c), 1.0) for c in counts]), first_over_second)
 
 
-def defined_mean(name: str, score: Callable[[Any], float]) -> Figure:
+def defined_mean(name: str, score: Callable[[Any], float], of_class: int = 0) -> Figure:
     """Return the mean over the images that have a score."""
-    return Figure(name, lambda counts: defined(np.array([score(c) for c in counts])), first_over_second)
+    return Figure(name, lambda counts: defined(np.array([score(c) for c in counts])), first_over_second, of_class)
 
 
 def pooled(name: str, terms: Callable[[Any], Sequence[float]], of: Callable[[Sums], Sums]) -> Figure:

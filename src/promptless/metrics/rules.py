@@ -60,6 +60,11 @@ class Rule:
     figures: tuple[Figure, ...]
     more: Callable[[list[Any]], tuple[Figure, ...]] = no_more  # figures that depend on what was counted
 
+    @property
+    def by_class(self) -> bool:
+        """Whether there may be figures of single classes."""
+        return self.more is not no_more
+
     def grown(self, counts: list[Any]) -> Rule:
         """Return the rule with the figures that the counts of all images ask for."""
         return replace(self, figures=(*self.figures, *self.more(counts)))
@@ -236,7 +241,7 @@ def of_class(value: int, counts: kinds.ByClass) -> float:
 def class_figures(counts: list[kinds.ByClass]) -> tuple[Figure, ...]:
     """Return PQ of each class that the truth of any image has."""
     present = sorted({value for count in counts for value in count.classes})
-    return tuple(defined_mean(f"PQ of class {value}", partial(of_class, value)) for value in present)
+    return tuple(defined_mean("PQ", partial(of_class, value), value) for value in present)
 
 
 # Classes of a volume.
@@ -272,9 +277,27 @@ def volume(
     **absent: float,
 ) -> Rule:
     """Return a rule for classes: `absent` names its figures, and says what they are for a class in neither image."""
-    values = tuple(absent.values())
-    figures = tuple(average(LABELS.get(figure, figure), values, i) for i, figure in enumerate(absent))
-    return Rule(name, description, lambda comparison: volumes.classes(comparison, measure), figures)
+    values, names = tuple(absent.values()), [LABELS[figure] for figure in absent]
+    figures = tuple(average(figure, values, i) for i, figure in enumerate(names))
+    more = partial(by_class_figures, names, values)
+    return Rule(name, description, lambda comparison: volumes.classes(comparison, measure), figures, more)
+
+
+def by_class_figures(
+    names: Sequence[str], absent: tuple[float, ...], counts: list[volumes.Classes]
+) -> tuple[Figure, ...]:
+    """Return the figures of each class that occurs in any image, as means over the images that have one."""
+    found = sorted(set().union(*counts))
+    return tuple(
+        defined_mean(figure, partial(of_voxels, value, i, absent), value)
+        for value in found
+        for i, figure in enumerate(names)
+    )
+
+
+def of_voxels(value: int, i: int, absent: tuple[float, ...], counts: volumes.Classes) -> float:
+    """Return figure `i` of a class in an image."""
+    return counts.get(value, absent)[i]
 
 
 NAN = float("nan")

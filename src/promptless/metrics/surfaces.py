@@ -77,18 +77,23 @@ def cropped(truth: Mask, predicted: Mask) -> tuple[Mask, Mask]:
 def distances(truth: Surface, predicted: Surface, spacing: Spacing) -> SurfaceDistances:
     """Return the distance of every piece of one surface to the nearest of the other."""
     return SurfaceDistances(
-        distance_to(predicted.places, spacing)[truth.places],
+        distances_to(predicted.places, truth.places, spacing),
         truth.size[truth.places],
-        distance_to(truth.places, spacing)[predicted.places],
+        distances_to(truth.places, predicted.places, spacing),
         predicted.size[predicted.places],
     )
 
 
-def distance_to(surface: Mask, spacing: Spacing) -> NDArray[np.float64]:
-    """Return how far (mm) each place is from `surface`, infinite where there is none."""
+def distances_to(surface: Mask, places: Mask, spacing: Spacing) -> NDArray[np.float64]:
+    """Return how far (mm) each of `places` is from the nearest of `surface`, infinite where there is none.
+
+    Only the nearest are asked for everywhere; distances everywhere would take as long again.
+    """
     if not surface.any():
-        return np.full(surface.shape, np.inf)
-    return np.asarray(ndimage.distance_transform_edt(~surface, sampling=spacing))
+        return np.full(np.count_nonzero(places), np.inf)
+    nearest = ndimage.distance_transform_edt(~surface, sampling=spacing, return_distances=False, return_indices=True)
+    away = (np.argwhere(places) - nearest[:, places].T) * spacing  # (place, axis)
+    return np.asarray(np.sqrt((away**2).sum(axis=1)))
 
 
 def neighbour_codes(mask: Mask) -> NDArray[np.uint8]:

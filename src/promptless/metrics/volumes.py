@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from promptless.masks import Mask as Crop
 from promptless.metrics.comparison import Comparison
 from promptless.metrics.pixels import Foreground
 from promptless.metrics.surfaces import Mask, Spacing, edge_distances, hausdorff, surface_dice, surfel_distances
@@ -38,13 +38,21 @@ def dice(n: Foreground) -> float:
 
 
 def masks(comparison: Comparison, label: int) -> tuple[Mask, Mask]:
-    """Return where a class is in the truth and in the prediction."""
-    return mask(comparison.truth, label), mask(comparison.predicted, label)
+    """Return where a class is in the truth and in the prediction, within the box that holds both."""
+    found = [labelled.get(label) for labelled in comparison.labelled]
+    there = [mask for mask in found if mask is not None]
+    start = np.min([mask.start for mask in there], axis=0)
+    shape = np.max([mask.stop for mask in there], axis=0) - start
+    truth, predicted = (pasted(mask, start, shape) for mask in found)
+    return truth, predicted
 
 
-def mask(labels: Any, label: int) -> Mask:
-    """Return where a label image has a label."""
-    return np.asarray(np.asarray(labels[slice(None)]) == label, bool)
+def pasted(mask: Crop | None, start: NDArray[np.int64], shape: NDArray[np.int64]) -> Mask:
+    """Return a mask in the box of `shape` that begins at `start`, an empty one for none."""
+    box = np.zeros(shape, bool)
+    if mask is not None:
+        box[mask.moved(tuple((-start).tolist())).region] = mask.pixels
+    return box
 
 
 def in_mm(comparison: Comparison) -> Spacing:

@@ -62,10 +62,10 @@ def is_prepared(folder: Path) -> bool:
     return (folder / prepared.INDEX).is_file()
 
 
-def check(source: Source, data: Path) -> None:
+def check(source: Source[Sample], data: Path) -> None:
     """Refuse a folder in which images or masks are missing, or that holds a single image."""
     if source.unpaired and not source.ids:
-        raise ValueError(f"{data}: {strangers(source.unpaired)}")
+        raise ValueError(f"{data}: {strangers(source)}")
     if source.unpaired:
         raise ValueError(
             f"{few(source.unpaired)} in {data}; complete them, or leave them out with: "

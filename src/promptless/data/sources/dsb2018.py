@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.data.prepared import Facts
+from promptless.data.prepared import IMAGES, Facts
 from promptless.data.sample import Sample
 from promptless.data.source import Source, both, files
 from promptless.image import Shape
@@ -29,7 +29,7 @@ WHITE, BRIGHT = 194, 127
 """Backgrounds whose median in every channel lies above are white where stained, bright where grey."""
 
 
-def read(folder: Path) -> Source:
+def read(folder: Path) -> Source[Sample]:
     """Find the images and their masks; those of `stage1_test` are test, where a file has their masks."""
     pictures = files(folder, ".png")
     images = {path.parent.parent.name: path for path in pictures if path.parent.name == "images"}
@@ -40,7 +40,7 @@ def read(folder: Path) -> Source:
     runs = run_lengths(files(folder, ".csv"))
     ids, unpaired = both(images, masks.keys() | runs.keys())
     official = {name: "test" for name in ids if "stage1_test" in images[name].parts}
-    return Source(FACTS, ids, partial(load, images, masks, runs), official, unpaired=unpaired)
+    return Source(FACTS, IMAGES, ids, partial(load, images, masks, runs), official, unpaired=unpaired)
 
 
 def run_lengths(tables: Iterable[Path]) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promptless.data.prepared import UNSORTED, Facts, read_classes
+from promptless.data.prepared import IMAGES, UNSORTED, Facts, read_classes
 from promptless.data.sample import Sample
 from promptless.data.source import Source, both
 from promptless.io import label_files, labels, readers
@@ -20,7 +20,9 @@ from promptless.io.pairs import by_name, core, stem
 from promptless.io.readers.folders import images_in
 
 
-def read(folder: Path, *, mpp: float | None = None, category: str = UNSORTED, classes: Sequence[str] = ()) -> Source:
+def read(
+    folder: Path, *, mpp: float | None = None, category: str = UNSORTED, classes: Sequence[str] = ()
+) -> Source[Sample]:
     """Find images and label images of the same name; `mpp` is the size of a pixel where the files do not say.
 
     `classes` are the names of the classes 1, 2, ... .
@@ -36,7 +38,9 @@ def read(folder: Path, *, mpp: float | None = None, category: str = UNSORTED, cl
         masks = by_name((path for path in label_like(pictures) if core(path) != stem(path)), core)
     ids, unpaired = both(images, masks)
     facts = Facts(folder.resolve().name, "unknown", "", dict(enumerate(classes, start=1)))
-    return Source(facts, ids, partial(load, images, masks, folder / "classes", mpp, category), unpaired=unpaired)
+    return Source(
+        facts, IMAGES, ids, partial(load, images, masks, folder / "classes", mpp, category), unpaired=unpaired
+    )
 
 
 def subfolder(folder: Path, *names: str) -> Path:

@@ -9,7 +9,7 @@ import csv
 from functools import partial
 from pathlib import Path
 
-from promptless.data.prepared import UNSORTED, Facts
+from promptless.data.prepared import IMAGES, UNSORTED, Facts
 from promptless.data.sample import Sample
 from promptless.data.source import Source, both, files
 from promptless.io import labels, readers
@@ -20,7 +20,7 @@ MPP = 0.62005
 END = "_anno"
 
 
-def read(folder: Path) -> Source:
+def read(folder: Path) -> Source[Sample]:
     """Find images, label images and grades."""
     found = by_name(files(folder, ".bmp"), stem)
     masks = {name.removesuffix(END): path for name, path in found.items() if name.endswith(END)}
@@ -29,7 +29,13 @@ def read(folder: Path) -> Source:
     patients, grades = graded(folder)
     official = {name: "test" for name in ids if name.startswith("test")}
     return Source(
-        FACTS, ids, partial(load, images, masks, grades), official, lambda name: patients.get(name, name), unpaired
+        FACTS,
+        IMAGES,
+        ids,
+        partial(load, images, masks, grades),
+        official,
+        lambda name: patients.get(name, name),
+        unpaired,
     )
 
 

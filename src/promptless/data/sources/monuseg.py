@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 from skimage.draw import polygon
 
-from promptless.data.prepared import Facts
+from promptless.data.prepared import IMAGES, Facts
 from promptless.data.sample import Sample
 from promptless.data.source import Source, both, files
 from promptless.image import Shape
@@ -27,12 +27,12 @@ MPP = 0.25
 """Micrometres per pixel at 40x, where the XML does not say."""
 
 
-def read(folder: Path) -> Source:
+def read(folder: Path) -> Source[Sample]:
     """Find images and outlines of the same name."""
     images, outlines = by_name(files(folder, ".tif", ".tiff"), stem), by_name(files(folder, ".xml"), stem)
     ids, unpaired = both(images, outlines)
     official = {name: "test" for name in ids if "test" in str(images[name].parent.relative_to(folder)).lower()}
-    return Source(FACTS, ids, partial(load, images, outlines), official, patient, unpaired)
+    return Source(FACTS, IMAGES, ids, partial(load, images, outlines), official, patient, unpaired)
 
 
 def patient(name: str) -> str:

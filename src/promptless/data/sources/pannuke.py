@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.data.prepared import Facts
+from promptless.data.prepared import IMAGES, Facts
 from promptless.data.sample import Sample
 from promptless.data.source import Source, files
 
@@ -28,12 +28,12 @@ MPP = 0.25
 Fold = dict[str, NDArray[Any]]
 
 
-def read(folder: Path) -> Source:
+def read(folder: Path) -> Source[Sample]:
     """Find the folds and map their files."""
     folds = {number: mapped(number, paths) for number, paths in sorted(found(folder).items())}
     ids = {f"fold{n}_{i:04}": (fold, i) for n, fold in folds.items() for i in range(len(fold["images"]))}
     official = {f"fold{n}_{i:04}": PARTS[n] for n, fold in folds.items() for i in range(len(fold["images"]))}
-    return Source(FACTS, tuple(ids), partial(load, ids), official)
+    return Source(FACTS, IMAGES, tuple(ids), partial(load, ids), official)
 
 
 def found(folder: Path) -> dict[int, dict[str, Path]]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from promptless.errors import UnreadableImageError
 from promptless.image import Image
@@ -29,6 +33,14 @@ def read(path: Path, *, frame: int | None = None, series: str | None = None) -> 
     from promptless.io.scans import nifti
 
     return nifti.read(path, frame)
+
+
+def read_labels(path: Path, like: Image) -> NDArray[np.integer[Any]]:
+    """Read labels (z, y, x) from a NIfTI file that lies on the grid of the scan `like`; any other grid is refused."""
+    need(path, "nibabel")
+    from promptless.io.scans import nifti
+
+    return nifti.read_labels(path, like)
 
 
 def need(path: Path, *packages: str) -> None:

@@ -97,13 +97,25 @@ def check_same(found: Image, like: Image) -> None:
         )
     assert found.affine is not None
     assert like.affine is not None
-    ends = np.stack(np.meshgrid(*((0, n - 1) for n in like.shape), [1], indexing="ij")).reshape(4, -1)
-    apart = np.linalg.norm(((found.affine - like.affine) @ ends)[:3], axis=0).max()
-    if apart > APART * min(spacing_of(like.affine)):
+    check_place(found.affine, like.affine, like.shape, "the scan")
+
+
+def check_place(affine: Affine, like: Affine, shape: Shape, what: str) -> None:
+    """Refuse a grid of `shape` whose corners lie elsewhere than those of `what`, which has the affine `like`."""
+    ends = np.stack(np.meshgrid(*((0, n - 1) for n in shape), [1], indexing="ij")).reshape(4, -1)
+    apart = np.linalg.norm(((affine - like) @ ends)[:3], axis=0).max()
+    if apart > APART * min(spacing_of(like)):
         raise UnreadableImageError(
-            f"lies on another grid than the scan: corners are up to {apart:.3g} mm apart; resample it, by nearest "
+            f"lies on another grid than {what}: corners are up to {apart:.3g} mm apart; resample it, by nearest "
             "neighbour, or correct its affine"
         )
+
+
+def turned(voxels: NDArray[Any], affine: Affine, like: Affine) -> tuple[NDArray[Any], Affine]:
+    """Return voxels, and their affine, with their axes in the order and the directions of those of `like`."""
+    turns = nibabel.orientations.ornt_transform(nibabel.io_orientation(affine), nibabel.io_orientation(like))
+    onto = affine @ nibabel.orientations.inv_ornt_aff(turns, voxels.shape)
+    return np.asarray(nibabel.apply_orientation(voxels, turns)), onto
 
 
 def rows(affine: Affine) -> str:

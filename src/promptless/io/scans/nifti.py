@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,18 +61,20 @@ def read(path: Path, frame: int | None = None) -> Image:
         return Image(native[None], spacing, "mm", onto, origin=origin, header=header.binaryblock)
 
 
-def stored(path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
-    """Return what a file holds, its axes reversed but not turned round, with the sizes of a voxel as they are told.
+def stored(path: Path) -> tuple[NDArray[Any], tuple[float, ...], grid.Affine | None]:
+    """Return what a file holds, its axes reversed but not turned round; the sizes of a voxel, and its affine, in mm.
 
-    That is for labels that are compared with others of their grid: nothing of the geometry is checked, and a fourth
-    axis of one frame is dropped.
+    That is for labels that are compared with others of their grid. A fourth axis of one frame is dropped. The affine
+    is that of (k, j, i), None where the file has other than three axes or does not say where its voxels lie; only an
+    affine that is told is checked.
     """
     with opened(path) as stream:
         header = header_in(stream)
         shape = extent(header)
         shape = shape if prod(shape[3:]) > 1 else shape[:3]
-        sizes = tuple(float(s) for s in reversed(header.get_zooms()[: len(shape)]))
-        return voxels_in(stream, header).reshape(shape, order="F").T, sizes
+        sizes = tuple(float(s) * unit_of(header) for s in reversed(header.get_zooms()[: len(shape)]))
+        affine = affine_of(header)[:, [2, 1, 0, 3]] if len(shape) == 3 and placed(header) else None
+        return voxels_in(stream, header).reshape(shape, order="F").T, sizes, affine
 
 
 @contextmanager
@@ -163,8 +167,12 @@ def unit_of(header: Any) -> float:
 def notes(header: Any) -> tuple[str, ...]:
     """Return what is assumed of a file."""
     untold = int(header["xyzt_units"]) % 8 not in (1, 2, 3)
-    nowhere = max(int(header["sform_code"]), int(header["qform_code"])) <= 0
-    return (*[UNTOLD_UNIT] * untold, *[UNTOLD_PLACE] * nowhere)
+    return (*[UNTOLD_UNIT] * untold, *[UNTOLD_PLACE] * (not placed(header)))
+
+
+def placed(header: Any) -> bool:
+    """Return whether a file says where its voxels lie."""
+    return max(int(header["sform_code"]), int(header["qform_code"])) > 0
 
 
 def told(header: Any) -> str:
@@ -221,16 +229,54 @@ def write_labels(labels: NDArray[np.integer[Any]], like: Image, path: Path, name
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise ValueError(f"{path} has another suffix than {' or '.join(SUFFIXES)}")
+    content = encoded(labels, like)
+    with replacing(path) as temporary:
+        temporary.write_bytes(compressed(content) if path.name.lower().endswith(".gz") else content)
+        write_names(names or {}, sidecar(path))
+
+
+def encoded(labels: NDArray[np.integer[Any]], like: Image) -> bytes:
+    """Return labels (z, y, x) of the scan `like` as a file on the grid of its file."""
     dtype = type_for(labels, like)
     header = written(like)
     header.set_data_dtype(dtype)
     affine = header.get_best_affine()
     values = grid.to_file_order(labels.astype(dtype), affine)
     kind = nibabel.Nifti1Image if header.sizeof_hdr == 348 else nibabel.Nifti2Image
-    content = kind(values, affine, header).to_bytes()
-    with replacing(path) as temporary:
-        temporary.write_bytes(gzip.compress(content, 6, mtime=0) if path.name.lower().endswith(".gz") else content)
-        write_names(names or {}, sidecar(path))
+    return bytes(kind(values, affine, header).to_bytes())
+
+
+def compressed(content: bytes) -> bytes:
+    """Return the content of a .nii as that of a .nii.gz, the same whenever it is written."""
+    return gzip.compress(content, 6, mtime=0)
+
+
+def copy(path: Path, target: Path, frame: int | None = None) -> None:
+    """Copy a file to `target` (.nii.gz): bit for bit where it is compressed and all of it is meant.
+
+    Of several frames only the one that is asked for is copied. Voxels stay as they are stored.
+    """
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+    if packed and frame is None:
+        shutil.copyfile(path, target)
+        return
+    with opened(path) as stream:
+        content = stream.read()
+    target.write_bytes(compressed(content if frame is None else one_frame(content, frame)))
+
+
+def one_frame(content: bytes, frame: int) -> bytes:
+    """Return a file with one of the frames of a file, counted as `read` counts them, the last axis fastest."""
+    header = header_in(BytesIO(content))
+    shape = extent(header)
+    frames = shape[3:] or (1,)
+    place = np.ravel_multi_index(np.unravel_index(chosen(header, frame), frames), frames, order="F")
+    size = prod(shape[:3]) * header.get_data_dtype().itemsize
+    start = header.get_data_offset()
+    header.set_data_shape(shape[:3])
+    between = content[header.sizeof_hdr : start]
+    return bytes(header.binaryblock + between + content[start + place * size : start + (place + 1) * size])
 
 
 def type_for(labels: NDArray[np.integer[Any]], like: Image) -> np.dtype[Any]:
@@ -293,6 +339,5 @@ def write_names(names: Mapping[int, str], path: Path) -> None:
 def read_names(path: Path) -> dict[int, str]:
     """Return the names of labels that stand beside a label file; none where no file tells them."""
     beside = sidecar(path)
-    if not beside.is_file():
-        return {}
-    return {int(value): str(name) for value, name in json.loads(beside.read_text(encoding="utf-8"))["classes"].items()}
+    told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    return {int(value): str(name) for value, name in told.get("classes", {}).items()}
