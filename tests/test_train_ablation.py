@@ -81,13 +81,21 @@ def test_a_generator_is_shared_only_where_it_is_trained_alike(recipe):
     assert not same_generator(ours, {**full, "generator": {"steps": 3}})
 
 
+def test_an_arm_that_was_never_trained_gives_nothing(recipe, tmp_path):
+    plan = read(recipe)
+    alone = replace(plan, arms=(arm(plan, "full"),), reference="full")
+    ablation.begin(alone, arm(plan, "full"), tmp_path)
+    assert not (tmp_path / "full" / "model").exists()
+
+
 def test_the_trained_generator_is_taken_over(recipe, tmp_path):
     plan, folder = read(recipe), tmp_path / "out"
     trained = folder / "ours" / "model" / "run" / "generator"
     trained.mkdir(parents=True)
     (trained / "checkpoint.pt").write_text("weights")
+    ablation.begin(plan, arm(plan, "ours"), folder)
     for name in ("full", "semantic"):
-        ablation.begin(plan, arm(plan, name), folder)
+        ablation.begin(plan.of([name]), arm(plan, name), folder)  # also where the earlier arm is not asked for
         assert (folder / name / "recipe.toml").is_file()
     assert (folder / "full" / "model" / "run" / "generator" / "checkpoint.pt").read_text() == "weights"
     assert not (folder / "semantic" / "model").exists()

@@ -213,8 +213,8 @@ def begin(ablation: Ablation, arm: Arm, folder: Path) -> None:
     content = recipe_of(ablation, arm)
     (place / SPLIT).write_text(json.dumps(ablation.ids, indent=1) + "\n", encoding="utf-8")
     (place / RECIPE).write_text(tomli_w.dumps(content), encoding="utf-8")
-    if arm.after is not None:
-        earlier = varied(ablation.recipe, next(other for other in ablation.arms if other.name == arm.after))
+    if arm.after is not None and (folder / arm.after / RECIPE).is_file():
+        earlier = tomllib.loads((folder / arm.after / RECIPE).read_text(encoding="utf-8"))
         source, target = (folder / name / "model" / "run" / GENERATOR for name in (arm.after, arm.name))
         if same_generator(content, earlier) and source.is_dir() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
