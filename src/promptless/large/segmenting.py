@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from promptless.io import geojson, ngff
+from promptless.io import geojson, manifests, ngff
 from promptless.io.atomic import claimed, replacing
 from promptless.io.hashes import sha256
 from promptless.large import store
@@ -70,6 +70,7 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     workers: int | None = None,
     scheduler: str | None = None,
     threads: int | None = None,
+    loaded: Model | None = None,
     begin: str = NEW,
     version: str = "0.5",
     progress: Progress = lambda step, done, total: None,
@@ -80,15 +81,19 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     `.ome.zarr` or `.zarr`, and the other files are called after it. Most arguments are those of
     `promptless.segment`. `roi` (y, x, height, width in pixels of the largest level) and `only="tissue"` leave out
     what lies elsewhere. `workers` processes, or a Dask cluster at the address `scheduler`, share the work; they load
-    `model` by its name or folder. `begin` says what becomes of what is there: "new" refuses, "resume" goes on with
-    an unfinished run, "overwrite" begins anew. `version` is that of OME-Zarr, 0.5 or 0.4. `progress(step, done,
-    total)` is told of every tile.
+    `model` by its name or folder; `loaded` is that model where it is open already. `begin` says what becomes of what
+    is there: "new" refuses, "resume" goes on with an unfinished run, "overwrite" begins anew. `version` is that of
+    OME-Zarr, 0.5 or 0.4. `progress(step, done, total)` is told of every tile.
     """
     source, out = Path(source), Path(out)
-    loaded = load(model, threads=threads) if isinstance(model, str | Path) else model
+    if loaded is None:
+        loaded = load(model, threads=threads) if isinstance(model, str | Path) else model
     name = str(model) if isinstance(model, str | Path) else None
     asked = Request(name, model_hash(loaded.config), channel, page, mpp, min_score, tile, halo, roi, only)
     with unfinished(out, begin) as parts:
+        before = finished(parts, out, asked, source) if begin == RESUME else None
+        if before is not None:
+            return before
         plan = plan_of(parts, out, source, loaded, asked, begin)
         with crew(parts, loaded, workers, scheduler, threads) as (hands, bench):
             steps = Steps()
@@ -101,6 +106,11 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
             shutil.rmtree(parts)
     notes = bench.view.image.origin.notes
     return Summary(paths, n_objects, len(bench.tiles), len(plan.tiles), failures, plan.tissue, notes)
+
+
+def preview(source: str | Path, model: Model, **options: Any) -> Plan:
+    """Return how an image would be segmented with these options of `segment`, and write nothing."""
+    return planned(Path(source), "", model, Request(None, model_hash(model.config), **options))
 
 
 @contextmanager
@@ -124,6 +134,30 @@ def unfinished(out: Path, begin: str) -> Iterator[Path]:
     finally:
         if parts.is_dir() and not any(parts.iterdir()):
             parts.rmdir()
+
+
+def finished(parts: Path, out: Path, request: Request, source: Path) -> Summary | None:
+    """Return what a run came to that is asked for again when it is finished, None where it is not."""
+    vouching = stem_of(out).with_name(stem_of(out).name + MANIFEST)
+    if (parts / PLAN).exists() or not out.exists() or not vouching.exists():
+        return None
+    record = manifests.read(vouching)
+    same = record.get("requested") == plain(request) and record["input"].get("fingerprint") == fingerprint(source)
+    if not same or record["failed"]:
+        return None
+    paths = manifests.written(record, out.parent) | {"manifest": vouching}
+    about = record["image"]
+    return Summary(paths, record["n_objects"], record["tiles"], record["looked_at"], tissue=about["tissue"])
+
+
+def plain(request: Request) -> dict[str, Any]:
+    """Return a request as JSON gives it back."""
+    return dict(json.loads(json.dumps({k: v for k, v in asdict(request).items() if k != "model"})))
+
+
+def stem_of(out: Path) -> Path:
+    """Return what the other outputs are called after."""
+    return out.with_name(next(out.name.removesuffix(end) for end in SUFFIXES if out.name.endswith(end)))
 
 
 def plan_of(parts: Path, out: Path, source: Path, model: Model, request: Request, begin: str) -> Plan:
@@ -202,7 +236,7 @@ def draw(hands: Crew, bench: Bench, n_objects: int, version: str, steps: Steps, 
 
 def publish(bench: Bench, out: Path, n_objects: int, failures: tuple[Failure, ...], steps: Steps) -> dict[str, Path]:
     """Put everything in its place, the manifest last; return the paths by kind."""
-    stem = out.with_name(next(out.name.removesuffix(end) for end in SUFFIXES if out.name.endswith(end)))
+    stem = stem_of(out)
     vouching = stem.with_name(stem.name + MANIFEST)
     vouching.unlink(missing_ok=True)
     paths = {"labels": out}
@@ -222,6 +256,7 @@ def publish(bench: Bench, out: Path, n_objects: int, failures: tuple[Failure, ..
     shutil.rmtree(bench.parts / DRAWN)
     written = {kind: {"file": path.name, "sha256": sha256(path)} for kind, path in paths.items() if path != out}
     record = recorded(bench, steps) | {"n_objects": n_objects, "failed": [asdict(failure) for failure in failures]}
+    record["requested"] = plain(bench.plan.request)
     record["outputs"] = written | {"labels": {"file": out.name}}
     with replacing(vouching) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -58,8 +58,15 @@ def fits(path: Path, series: tifffile.TiffPageSeries, n_channels: int) -> None:
     """Refuse a series whose tiles or strips are too large to be held, which a strip may be that is the whole image."""
     page = series.keyframe
     if not mapped(page):
-        plane = tuple(page.chunks[axis] for axis in (page.axes.index("Y"), page.axes.index("X")))
-        memory.check(path, 2 * prod(page.chunks) * page.dtype.itemsize, n_channels, plane, page.dtype)
+        plane = sides(page)
+        decoding = 2 * prod(plane) * page.shaped[-1] * page.dtype.itemsize
+        memory.check(path, decoding, n_channels, plane, page.dtype)
+
+
+def sides(page: Any) -> tuple[int, int]:
+    """Return the height and width of a page's tiles or strips."""
+    _, _, length, width, _ = page.shaped
+    return (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip, length), width)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def region(page: Any, y: slice, x: slice) -> NDArray[Any]:
         shape = separate, length, width, contiguous
         array = np.memmap(page.parent.filehandle.path, dtype, "r", page.dataoffsets[0], shape)
         return np.moveaxis(np.array(array[:, y, x]), 0, -1).reshape(y.stop - y.start, x.stop - x.start, -1)
-    high, wide = (key.tilelength, key.tilewidth) if key.is_tiled else (min(key.rowsperstrip, length), width)
+    high, wide = sides(key)
     down, across = -(-length // high), -(-width // wide)
     out = np.zeros((y.stop - y.start, x.stop - x.start, separate, contiguous), key.dtype)
     rows, columns = range(y.start // high, -(-y.stop // high)), range(x.start // wide, -(-x.stop // wide))
