@@ -30,6 +30,9 @@ Progress = Callable[[str, int, int], None]
 SUFFIXES = (".ome.zarr", ".zarr")
 NEW, RESUME, OVERWRITE = "new", "resume", "overwrite"
 MANIFEST = "_manifest.json"
+UNSIZED = (
+    "the pixel size is not known, so pixels are taken as the model's own, or doubled for small objects; give --mpp"
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
             paths = publish(bench, out, n_objects, failures, steps)
         if not failures:
             shutil.rmtree(parts)
-    notes = bench.view.image.origin.notes
+    notes = (*bench.view.image.origin.notes, *([UNSIZED] if plan.spacing is None else []))
     return Summary(paths, n_objects, len(bench.tiles), len(plan.tiles), failures, plan.tissue, notes)
 
 
