@@ -30,9 +30,7 @@ Progress = Callable[[str, int, int], None]
 SUFFIXES = (".ome.zarr", ".zarr")
 NEW, RESUME, OVERWRITE = "new", "resume", "overwrite"
 MANIFEST = "_manifest.json"
-UNSIZED = (
-    "the pixel size is not known, so pixels are taken as the model's own, or doubled for small objects; give --mpp"
-)
+UNSIZED = "the pixel size is not known: pixels are taken as the model's own, or small objects seen doubled; give --mpp"
 
 
 @dataclass(frozen=True)
