@@ -19,7 +19,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 # What training and the tests need besides.
 $(VENV)/dev: $(VENV)/core
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(PIP) -e '.[sam,formats,volume,plots,dev]'
+	@$(PIP) -e '.[sam,formats,volume,train-volume,large,plots,dev]'
 	@touch $@
 
 # The histology image that scikit-image ships, or IMAGE=...

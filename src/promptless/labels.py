@@ -49,23 +49,33 @@ def paint(
     What is `taken` is not free from the first. The objects returned hold just the pixels they were given,
     in reading order of where they begin, so that the object at position i has label i + 1.
     """
-    order = sorted(
+    canvas = np.zeros(shape, np.int32) if taken is None else np.where(taken, np.int32(TAKEN), np.int32(0))
+    kept = lay(masks, best_first(masks), canvas, free_share)
+    lookup, painted = renumbered(canvas, masks.take(kept), kept)
+    for line in canvas:  # at once, numpy would hold a copy and an index in 64 bits beside it
+        line[...] = lookup[line]
+    return canvas, painted
+
+
+def best_first(masks: Masks) -> list[int]:
+    """Return the positions of `masks` in the order of painting, which does not depend on their own but for twins."""
+    return sorted(
         range(len(masks)),
         key=lambda i: (-masks.scores[i], masks.masks[i].start, masks.masks[i].stop, masks.masks[i].pixels.tobytes()),
     )
-    canvas = np.zeros(shape, np.int32) if taken is None else np.where(taken, np.int32(TAKEN), np.int32(0))
+
+
+def lay(masks: Masks, order: Iterable[int], canvas: NDArray[np.int32], free_share: float = FREE_SHARE) -> list[int]:
+    """Lay objects down on `canvas`, in place, as `paint` does, object i as i + 1; return those that were kept."""
     kept = []
     for i in order:
-        mask = masks.masks[i].clipped(shape)
+        mask = masks.masks[i].clipped(canvas.shape)
         own = largest_part(mask.pixels)
         free = largest_part(own & (canvas[mask.region] == 0))
         if free.sum() >= max(1.0, free_share * own.sum()):
             canvas[mask.region][free] = i + 1
             kept.append(i)
-    lookup, painted = renumbered(canvas, masks.take(kept), kept)
-    for line in canvas:  # at once, numpy would hold a copy and an index in 64 bits beside it
-        line[...] = lookup[line]
-    return canvas, painted
+    return kept
 
 
 def laid(masks: Iterable[Mask], shape: Shape) -> tuple[NDArray[np.int32], list[int]]:

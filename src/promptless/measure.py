@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import regionprops_table
 
-from promptless.image import Image
+from promptless.image import Image, Shape
 from promptless.labels import compacted
 from promptless.masks import Masks
 
@@ -33,10 +33,11 @@ MODERN_NAMES = {
 Columns = dict[str, NDArray[Any]]
 
 
-def measure(labels: NDArray[np.integer], image: Image, masks: Masks) -> Columns:
+def measure(labels: NDArray[np.integer], image: Image, masks: Masks, start: Shape = ()) -> Columns:
     """Return one row per object of `labels`; `masks` has them in the same order.
 
-    Lengths and areas are in pixels, and also in the image's unit where its spacing is known.
+    Lengths and areas are in pixels, and also in the image's unit where its spacing is known. Where `image` is a part
+    of a larger one, `start` is the pixel of that at which it begins, and positions are those in the larger one.
     """
     names = [
         *PIXEL_PROPERTIES,
@@ -50,6 +51,9 @@ def measure(labels: NDArray[np.integer], image: Image, masks: Masks) -> Columns:
         table = regionprops_table(dense, np.moveaxis(image.data, 0, -1), asked)
     columns = {named(column, image): measured for column, measured in table.items()}
     columns["label"] = values[columns["label"].astype(np.int64) - 1]
+    for axis, first in enumerate(start):
+        for name in (f"bbox-{axis}", f"bbox-{axis + len(start)}", f"centroid-{axis}"):
+            columns[name] = columns[name] + first
     columns |= physical(columns, image)
     return columns | {
         "score": masks.scores,

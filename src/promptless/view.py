@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptless.config import SEMANTIC, ModelConfig, ProposalConfig
 from promptless.image import Image
@@ -75,8 +76,11 @@ class View:
         return cls(segmentation.image, low, high, zoom, model.config.align if zoom == 1 else 1)
 
     @classmethod
-    def of(cls, image: Image, model: Model) -> View:
-        """Return how `model` looks at `image`, refusing what it was not made for."""
+    def of(cls, image: Image, model: Model, values: NDArray[np.generic] | None = None) -> View:
+        """Return how `model` looks at `image`, refusing what it was not made for.
+
+        `values` are those that its intensity range is judged by; without them all of its pixels are.
+        """
         kind = model.config.kind
         if len(image.shape) != len(kind.axes):
             raise ValueError(
@@ -87,7 +91,8 @@ class View:
             raise ValueError(
                 f"the image has {len(image.data)} channels; choose one with channel (from 0 to {len(image.data) - 1})"
             )
-        view = cls(image, *intensity_range(image.data), 1.0, model.config.align)
+        low, high = intensity_range(image.data if values is None else values)
+        view = cls(image, low, high, 1.0, model.config.align)
         if image.spacing is None:
             return glanced_at(view, model)
         if image.unit not in UM:

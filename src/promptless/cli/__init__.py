@@ -15,6 +15,7 @@ from promptless.cli.evaluate import evaluate
 from promptless.cli.export import export
 from promptless.cli.models import models
 from promptless.cli.prompts import prompts
+from promptless.cli.seams import seams
 from promptless.cli.segment import segment
 from promptless.cli.train import train
 
@@ -42,7 +43,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, prompts, check, evaluate, export, train, ablate):
+for command in (segment, prompts, check, evaluate, export, seams, train, ablate):
     app.command()(command)
 app.add_typer(adapter, name="adapter")
 app.add_typer(data, name="data")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from promptless.cli import large
 from promptless.cli.edge import (
     Channel,
     Device,
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 def segment(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the outputs; made where it is missing.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Folder for the outputs; or OUT.ome.zarr, for an image of any size."),
+    ],
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
     ] = "nuclei",
@@ -66,6 +70,22 @@ def segment(
     overlay: Annotated[
         str | None, typer.Option(help="Draw outlines (the default), or prompts on them.", metavar="STYLE")
     ] = None,
+    roi: Annotated[
+        str | None, typer.Option(metavar="Y,X,H,W", help="Only what lies in this region (OUT.ome.zarr).")
+    ] = None,
+    tissue: Annotated[bool, typer.Option("--tissue", help="Pass over glass (OUT.ome.zarr, bright field).")] = False,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="2GB", help="Tiles so small that all processes fit (OUT.ome.zarr).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that share the work (OUT.ome.zarr).")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask cluster that does it (OUT.ome.zarr).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run (OUT.ome.zarr).")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done (OUT.ome.zarr).")] = False,
+    ome_zarr: Annotated[
+        str | None, typer.Option("--ome-zarr", metavar="0.5|0.4", help="Version to write (OUT.ome.zarr).")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do images again whose outputs are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON lines.")] = False,
     quiet: Quiet = False,
@@ -77,6 +97,33 @@ def segment(
         raise typer.BadParameter(f"{mpp} is not a pixel size; give micrometres above 0", param_hint="--mpp")
     if min_score is not None and math.isnan(min_score):
         raise typer.BadParameter("it must be a number from 0 to 1", param_hint="--min-score")
+    asked_large = large.Asked(roi, tissue, max_memory, workers, scheduler, resume, dry_run, ome_zarr)
+    if large.is_large(output):
+        large.spare(
+            output,
+            prompts=prompts,
+            point=point,
+            negative=negative,
+            also=also,
+            overlay=overlay,
+            recursive=recursive,
+            keep_embedding=keep_embedding,
+        )
+        large.run(
+            images,
+            output,
+            model,
+            asked_large,
+            large.Manner(threads, device, overwrite, as_json, quiet, verbose),
+            channel=channel,
+            page=page,
+            mpp=mpp,
+            min_score=min_score,
+            tile=tile,
+            halo=halo,
+        )
+        return
+    large.refuse(asked_large.given(), "it needs an output that ends in .ome.zarr")
     from promptless.io import outputs
 
     more = listed(also or [], outputs.ON_REQUEST, "--also")

@@ -64,6 +64,20 @@ def alone(folder: Path) -> Iterator[None]:
 
     On systems without `fcntl` (Windows) nothing is held.
     """
+    with held(folder, "LOCK_EX"):
+        yield
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold `folder` as `alone` does, but raise `BlockingIOError` where another process holds it."""
+    with held(folder, "LOCK_EX", "LOCK_NB"):
+        yield
+
+
+@contextmanager
+def held(folder: Path, *how: str) -> Iterator[None]:
+    """Hold `folder` by `flock` with these operations of `fcntl`."""
     try:
         import fcntl
     except ImportError:
@@ -71,7 +85,7 @@ def alone(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, sum(getattr(fcntl, name) for name in how))
         yield
     finally:
         os.close(descriptor)

@@ -21,6 +21,8 @@ Measurements = dict[str, float | str]
 """What a feature says was measured of it: score, stability, whatever else; and its class as "class_name"."""
 YELLOW = (255, 200, 0)
 """Objects where the model tells no classes."""
+HEAD, TAIL = '{"type": "FeatureCollection", "features": [\n', "\n]}\n"
+"""What stands before and after the features, which are lines with a comma between them."""
 LARGEST = 2**31 - 1
 """The largest label; a number above it is a name like any other."""
 
@@ -28,14 +30,17 @@ LARGEST = 2**31 - 1
 def write(segmentation: Segmentation, path: Path) -> None:
     """Write the objects as a FeatureCollection, one line each."""
     with path.open("w", encoding="utf-8") as file:
-        file.write('{"type": "FeatureCollection", "features": [\n')
+        file.write(HEAD)
         for i, entry in enumerate(features(segmentation)):
             file.write((",\n" if i else "") + json.dumps(entry))
-        file.write("\n]}\n")
+        file.write(TAIL)
 
 
-def features(segmentation: Segmentation) -> Iterator[dict[str, Any]]:
-    """Yield each object as a GeoJSON feature with QuPath's properties; what is not known is left out."""
+def features(segmentation: Segmentation, pitch: tuple[float, ...] = (1.0, 1.0)) -> Iterator[dict[str, Any]]:
+    """Yield each object as a GeoJSON feature with QuPath's properties; what is not known is left out.
+
+    `pitch` (y, x) is the size of a pixel in those that coordinates count, which are the full image's.
+    """
     masks = segmentation.masks
     names = classes.names(segmentation)
     colours = {value: classes.colour(value) if segmentation.class_names else YELLOW for value in names}
@@ -45,7 +50,7 @@ def features(segmentation: Segmentation) -> Iterator[dict[str, Any]]:
         measurements |= {"class_probability": round(float(probability), 4)}
         yield {
             "type": "Feature",
-            "geometry": shapely.geometry.mapping(outline(mask)),
+            "geometry": shapely.geometry.mapping(shapely.transform(outline(mask), lambda xy: xy * pitch[::-1])),
             "properties": {
                 "objectType": "detection",
                 "name": str(number),

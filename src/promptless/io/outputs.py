@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TextIO
 
 from promptless.io import classes, coco, geojson, labels, manifests, overlay
 from promptless.io.atomic import alone, staged, staging
 from promptless.io.hashes import sha256
-from promptless.result import Segmentation
+from promptless.result import Objects, Segmentation
 
 Writer = Callable[[Segmentation, Path], None]
 
@@ -28,13 +29,15 @@ class Output:
 
 def write_objects(segmentation: Segmentation, path: Path) -> None:
     """Write the object table as CSV."""
-    objects = segmentation.objects
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(objects))
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in objects.rows()
-        )
+        csv.writer(file).writerow(segmentation.objects)
+        write_rows(segmentation.objects, file)
+
+
+def write_rows(objects: Objects, file: TextIO) -> None:
+    """Write the rows of an object table as CSV, without a header."""
+    writer = csv.DictWriter(file, list(objects))
+    writer.writerows({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in objects.rows())
 
 
 def write_prompts(segmentation: Segmentation, path: Path) -> None:

@@ -1,0 +1,105 @@
+"""One plane of an image at several sizes, read region by region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.image import Image, Origin, Shape
+from promptless.io.readers.choice import Choice
+from promptless.io.readers.scene import Index, Scene
+
+
+class Stored(Protocol):
+    """An array in a file: a slice or an integer per axis gives its pixels."""
+
+    def __getitem__(self, index: Index, /) -> Any:
+        """Decode a region."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane (channel, y, x) of a scene in a file; slices of it are arrays, decoded when they are asked for."""
+
+    stored: Stored
+    scene: Scene
+    choice: Choice
+
+    @property
+    def shape(self) -> Shape:
+        """(channel, y, x)."""
+        return (self.choice.n_channels, *(self.scene.shape[self.scene.axes.index(axis)] for axis in "YX"))
+
+    @property
+    def ndim(self) -> int:
+        """Three."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of a pixel."""
+        return self.scene.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, region: tuple[slice, slice, slice]) -> NDArray[np.generic]:
+        channels, *spatial = region
+        inside = dict(zip("YX", (within(s, n) for s, n in zip(spatial, self.shape[1:], strict=True)), strict=True))
+        index = tuple(inside.get(axis, chosen) for axis, chosen in zip(self.scene.axes, self.choice.index, strict=True))
+        pixels = np.asarray(self.stored[index])
+        ordered = replace(self.choice, shape=pixels.shape).channels_first(pixels)[channels]
+        return np.ascontiguousarray(ordered, ordered.dtype.newbyteorder("="))
+
+
+def within(part: slice, n: int) -> slice:
+    """Return a slice of an axis of length `n` with both of its ends."""
+    start, stop, _ = part.indices(n)
+    return slice(start, max(start, stop))
+
+
+@dataclass(frozen=True)
+class Level:
+    """An image at one size: each of its pixels stands for `downsample` (y, x) pixels of the largest level."""
+
+    pixels: Plane | NDArray[np.generic]  # (channel, y, x)
+    spacing: tuple[float, ...] | None  # um, (y, x)
+    downsample: tuple[float, ...] = (1.0, 1.0)
+
+    @property
+    def shape(self) -> Shape:
+        """(y, x)."""
+        return tuple(self.pixels.shape[1:])
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The levels of one plane, the largest first."""
+
+    levels: tuple[Level, ...]
+    channel_names: tuple[str, ...] = ()
+    origin: Origin = field(default_factory=Origin)
+
+    def image(self, level: int) -> Image:
+        """Return a level as an image whose pixels are read when they are sliced."""
+        at = self.levels[level]
+        pixels = cast("NDArray[np.generic]", at.pixels)  # sliced along every axis, which is all that segmenting does
+        return Image(pixels, at.spacing, channel_names=self.channel_names, origin=self.origin)
+
+
+def of_image(image: Image) -> Pyramid:
+    """Return an image that is in memory as a pyramid of one level."""
+    return Pyramid((Level(image.data, image.spacing),), image.channel_names, image.origin)
+
+
+def of_planes(planes: list[Plane], choice: Choice, spacings: list[tuple[float, ...] | None]) -> Pyramid:
+    """Return a pyramid of planes, the largest first."""
+    full = planes[0].shape[1:]
+    levels = [
+        Level(plane, spacing, tuple(a / b for a, b in zip(full, plane.shape[1:], strict=True)))
+        for plane, spacing in zip(planes, spacings, strict=True)
+    ]
+    return Pyramid(tuple(levels), choice.names, choice.origin)

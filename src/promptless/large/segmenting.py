@@ -1,0 +1,327 @@
+"""The story of a large image: found tile by tile, settled between neighbours, numbered, told and drawn."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptless.io import geojson, manifests, ngff
+from promptless.io.atomic import claimed, replacing
+from promptless.io.hashes import sha256
+from promptless.large import store
+from promptless.large.bench import DRAWN, FIRST, FOUND, NAME, OUT, REACH, SETTLED, STEPS, TOLD, Bench, header
+from promptless.large.crew import Crew, Outcome, crew
+from promptless.large.plan import PLAN, Plan, Request, fingerprint, planned
+from promptless.loading import load
+from promptless.model import Model
+from promptless.prompts import Prompts
+from promptless.record import Steps, manifest
+from promptless.registry import model_hash
+
+Progress = Callable[[str, int, int], None]
+SUFFIXES = (".ome.zarr", ".zarr")
+NEW, RESUME, OVERWRITE = "new", "resume", "overwrite"
+MANIFEST = "_manifest.json"
+UNSIZED = "the pixel size is not known: pixels are taken as the model's own, or small objects seen doubled; give --mpp"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A tile that was given up: its place (start, stop) per axis in pixels of the label image, and why."""
+
+    number: int
+    region: tuple[tuple[int, int], ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came of a run: how much was looked at and found, and where it was written."""
+
+    paths: dict[str, Path]
+    n_objects: int
+    n_tiles: int
+    n_looked_at: int
+    failures: tuple[Failure, ...] = ()
+    tissue: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def segment(  # noqa: PLR0913  the one door, and every argument of it optional
+    source: str | Path,
+    out: str | Path,
+    model: str | Path | Model = "nuclei",
+    *,
+    channel: int | str | None = None,
+    page: int | None = None,
+    mpp: float | None = None,
+    min_score: float | None = None,
+    tile: int | None = None,
+    halo: int | None = None,
+    roi: tuple[int, ...] | None = None,
+    only: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    threads: int | None = None,
+    loaded: Model | None = None,
+    begin: str = NEW,
+    version: str = "0.5",
+    progress: Progress = lambda step, done, total: None,
+) -> Summary:
+    """Find every object of an image that need not fit in memory; write OME-Zarr labels, table, GeoJSON, prompts.
+
+    `source` is a file or an OME-Zarr folder, read at the level nearest to the model's pixel size; `out` ends in
+    `.ome.zarr` or `.zarr`, and the other files are called after it. Most arguments are those of
+    `promptless.segment`. `roi` (y, x, height, width in pixels of the largest level) and `only="tissue"` leave out
+    what lies elsewhere. `workers` processes, or a Dask cluster at the address `scheduler`, share the work; they load
+    `model` by its name or folder; `loaded` is that model where it is open already. `begin` says what becomes of what
+    is there: "new" refuses, "resume" goes on with an unfinished run, "overwrite" begins anew. `version` is that of
+    OME-Zarr, 0.5 or 0.4. `progress(step, done, total)` is told of every tile.
+    """
+    source, out = Path(source), Path(out)
+    if loaded is None:
+        loaded = load(model, threads=threads) if isinstance(model, str | Path) else model
+    name = str(model) if isinstance(model, str | Path) else None
+    asked = Request(name, model_hash(loaded.config), channel, page, mpp, min_score, tile, halo, roi, only)
+    with unfinished(out, begin) as parts:
+        before = finished(parts, out, asked, source) if begin == RESUME else None
+        if before is not None:
+            return before
+        plan = plan_of(parts, out, source, loaded, asked, begin)
+        with crew(parts, loaded, workers, scheduler, threads) as (hands, bench):
+            steps = Steps()
+            failures = find(hands, bench, steps, progress)
+            n_objects = settle(hands, bench, steps, progress)
+            tell(hands, bench, steps, progress)
+            draw(hands, bench, n_objects, version, steps, progress)
+            paths = publish(bench, out, n_objects, failures, steps)
+        if not failures:
+            shutil.rmtree(parts)
+    notes = (*bench.view.image.origin.notes, *([UNSIZED] if plan.spacing is None else []))
+    return Summary(paths, n_objects, len(bench.tiles), len(plan.tiles), failures, plan.tissue, notes)
+
+
+def preview(source: str | Path, model: Model, **options: Any) -> Plan:
+    """Return how an image would be segmented with these options of `segment`, and write nothing."""
+    return planned(Path(source), "", model, Request(None, model_hash(model.config), **options))
+
+
+@contextmanager
+def unfinished(out: Path, begin: str) -> Iterator[Path]:
+    """Yield the folder of an unfinished run's files, held alone."""
+    if not out.name.endswith(SUFFIXES):
+        raise ValueError(f"{out} must end in {' or '.join(SUFFIXES)}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {out.parent} for {out.name}; make it first")
+    parts = out.with_name(f".{out.name}.parts")
+    parts.mkdir(exist_ok=True)
+    try:
+        with claimed(parts):
+            if begin == OVERWRITE:
+                for kept in parts.iterdir():
+                    shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+            yield parts
+            return
+    except BlockingIOError as error:
+        raise FileExistsError(f"another run is writing {out}; wait for it, or choose another output") from error
+    finally:
+        if parts.is_dir() and not any(parts.iterdir()):
+            parts.rmdir()
+
+
+def finished(parts: Path, out: Path, request: Request, source: Path) -> Summary | None:
+    """Return what a run came to that is asked for again when it is finished, None where it is not."""
+    vouching = stem_of(out).with_name(stem_of(out).name + MANIFEST)
+    if (parts / PLAN).exists() or not out.exists() or not vouching.exists():
+        return None
+    record = manifests.read(vouching)
+    same = record.get("requested") == plain(request) and record["input"].get("fingerprint") == fingerprint(source)
+    if not same or record["failed"]:
+        return None
+    paths = manifests.written(record, out.parent) | {"manifest": vouching}
+    about = record["image"]
+    return Summary(paths, record["n_objects"], record["tiles"], record["looked_at"], tissue=about["tissue"])
+
+
+def plain(request: Request) -> dict[str, Any]:
+    """Return a request as JSON gives it back."""
+    return dict(json.loads(json.dumps({k: v for k, v in asdict(request).items() if k != "model"})))
+
+
+def stem_of(out: Path) -> Path:
+    """Return what the other outputs are called after."""
+    return out.with_name(next(out.name.removesuffix(end) for end in SUFFIXES if out.name.endswith(end)))
+
+
+def plan_of(parts: Path, out: Path, source: Path, model: Model, request: Request, begin: str) -> Plan:
+    """Return the plan of a run: a new one, or that of the run that is resumed, if it is of the same image."""
+    told = fingerprint(source)
+    if not (parts / PLAN).exists():
+        if out.exists() and begin != OVERWRITE:
+            raise FileExistsError(f"{out} is there and finished; --overwrite replaces it, another name keeps both")
+        plan = planned(source, told, model, request)
+        plan.write(parts)
+        return plan
+    if begin != RESUME:
+        raise FileExistsError(f"a run that writes {out} is unfinished; --resume goes on, --overwrite begins anew")
+    before = Plan.read(parts)
+    differs = before.other(request, told)
+    if differs:
+        raise FileExistsError(
+            f"the unfinished run that writes {out} differs in: {', '.join(differs)}; "
+            "repeat its options to resume it, --overwrite begins anew, another name keeps both"
+        )
+    moved = replace(before, source=str(source.resolve()), request=request)
+    moved.write(parts)
+    return moved
+
+
+def find(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> tuple[Failure, ...]:
+    """Find the objects of every tile; return the tiles that were given up.
+
+    What was made of an earlier, incomplete find is made again.
+    """
+    plan = bench.plan
+    new = set(plan.tiles) - store.done(bench.parts / FOUND)
+    if new:
+        for later in (SETTLED, TOLD, DRAWN, OUT):
+            shutil.rmtree(bench.parts / later, ignore_errors=True)
+    failed = taken(hands, bench, FOUND, plan.tiles, steps, progress)
+    if failed and len(failed) == len(plan.tiles):
+        raise ValueError(f"every tile failed, the first of them since {failed[0].error}")
+    write_reaches(bench, FOUND)
+    cores = {outcome.number: bench.tiles[outcome.number].core for outcome in failed}
+    return tuple(
+        Failure(o.number, tuple((s.start, s.stop) for s in cores[o.number]), o.error)
+        for o in sorted(failed, key=lambda o: o.number)
+    )
+
+
+def settle(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> int:
+    """Decide which objects are kept, and give each tile's the labels after those of the tiles before it."""
+    numbers = sorted(store.done(bench.parts / FOUND))
+    complete(taken(hands, bench, SETTLED, numbers, steps, progress))
+    counts = write_reaches(bench, SETTLED)
+    first = 1 + np.cumsum(counts) - counts
+    save(bench.parts / SETTLED / FIRST, first)
+    return int(counts.sum())
+
+
+def tell(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> None:
+    """Measure and outline the objects of every tile."""
+    complete(taken(hands, bench, TOLD, sorted(store.done(bench.parts / SETTLED)), steps, progress))
+
+
+def draw(hands: Crew, bench: Bench, n_objects: int, version: str, steps: Steps, progress: Progress) -> None:
+    """Write the label image, then each smaller copy of it from the one above."""
+    plan, path = bench.plan, bench.parts / OUT
+    if not store.done(bench.parts / DRAWN):
+        shutil.rmtree(path, ignore_errors=True)
+        pitch, unit = (plan.downsample, None) if plan.spacing is None else (plan.spacing, "micrometer")
+        dtype = np.dtype(np.uint16 if n_objects <= np.iinfo(np.uint16).max else np.uint32)
+        ngff.create(path, NAME, plan.shape, dtype, pitch=pitch, unit=unit, version=version)
+    first = 0
+    for shape in ngff.shapes(plan.shape):
+        stop = first + len(ngff.blocks(shape))
+        complete(taken(hands, bench, DRAWN, range(first, stop), steps, progress))
+        first = stop
+
+
+def publish(bench: Bench, out: Path, n_objects: int, failures: tuple[Failure, ...], steps: Steps) -> dict[str, Path]:
+    """Put everything in its place, the manifest last; return the paths by kind."""
+    stem = stem_of(out)
+    vouching = stem.with_name(stem.name + MANIFEST)
+    vouching.unlink(missing_ok=True)
+    paths = {"labels": out}
+    numbers = sorted(store.done(bench.parts / TOLD))
+    for suffix, (head, between, tail) in frames(bench).items():
+        path = stem.with_name(stem.name + suffix)
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(head)
+            parts = (bench.parts / TOLD / f"{number}{suffix}" for number in numbers)
+            for i, text in enumerate(filter(None, (part.read_text(encoding="utf-8") for part in parts))):
+                file.write((between if i else "") + text)
+            file.write(tail)
+        paths[suffix.strip("_.").partition(".")[0]] = path
+    if out.exists():
+        shutil.rmtree(out)
+    (bench.parts / OUT).rename(out)
+    shutil.rmtree(bench.parts / DRAWN)
+    written = {kind: {"file": path.name, "sha256": sha256(path)} for kind, path in paths.items() if path != out}
+    record = recorded(bench, steps) | {"n_objects": n_objects, "failed": [asdict(failure) for failure in failures]}
+    record["requested"] = plain(bench.plan.request)
+    record["outputs"] = written | {"labels": {"file": out.name}}
+    with replacing(vouching) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return paths | {"manifest": vouching}
+
+
+def frames(bench: Bench) -> dict[str, tuple[str, str, str]]:
+    """Return what stands before, between and after the lines of each table, by its suffix."""
+    empty = Prompts(bench.plan.shape).to_json()
+    opening, closing = empty.split("\n\n")
+    return {
+        "_objects.csv": (header(bench), "", ""),
+        ".geojson": (geojson.HEAD, ",\n", geojson.TAIL),
+        "_prompts.json": (f"{opening}\n", ",\n", f"\n{closing}"),
+    }
+
+
+def recorded(bench: Bench, steps: Steps) -> dict[str, Any]:
+    """Return the record of the run."""
+    plan = bench.plan
+    chosen = {**asdict(plan.request), "tile": plan.tile, "halo": plan.halo, "min_score": plan.min_score}
+    del chosen["model"], chosen["model_hash"]
+    record = manifest(bench.model, bench.view, chosen, steps)
+    record["input"] = {"name": Path(plan.source).name, "fingerprint": plan.fingerprint, "level": plan.level}
+    record["image"] |= {"downsample": list(plan.downsample), "tissue": plan.tissue}
+    return record | {"looked_at": len(plan.tiles)}
+
+
+def taken(hands: Crew, bench: Bench, step: str, numbers: Any, steps: Steps, progress: Progress) -> list[Outcome]:
+    """Take a step for those of `numbers` that are not done yet; return those that failed."""
+    assert step in STEPS
+    folder = bench.parts / step
+    folder.mkdir(exist_ok=True)
+    before = store.done(folder)
+    todo = [number for number in numbers if number not in before]
+    seconds: Counter[str] = Counter()
+    failed = []
+    for i, outcome in enumerate(hands.each(step, todo), start=1):
+        seconds.update(outcome.seconds)
+        failed += [outcome] if outcome.error else []
+        progress(step, len(numbers) - len(todo) + i, len(numbers))
+    for name, spent in seconds.items():
+        steps.seconds[name] = steps.seconds.get(name, 0.0) + spent
+    return failed
+
+
+def complete(failed: list[Outcome]) -> None:
+    """Raise where a step failed that must not: it takes no model, so it is the disk or the image that is at fault."""
+    if failed:
+        raise OSError(f"{len(failed)} parts could not be done, the first since {failed[0].error}; --resume goes on")
+
+
+def write_reaches(bench: Bench, kind: str) -> Any:
+    """Write the box around the objects of every tile, and return how many each has."""
+    folder, n = bench.parts / kind, len(bench.tiles)
+    reaches = np.zeros((n, len(bench.plan.shape), 2), np.int64)
+    counts = np.zeros(n, np.int64)
+    for number in store.done(folder):
+        counts[number], reaches[number] = store.header(folder, number)
+    save(folder / REACH, reaches)
+    return counts
+
+
+def save(path: Path, array: Any) -> None:
+    """Keep an array."""
+    with replacing(path) as temporary:
+        np.save(temporary, array)

@@ -1,0 +1,153 @@
+"""What is known of each tile, a file for each: written whole or not at all, so a file that is there is done.
+
+An unfinished run is a folder of such files; they are the journal that `--resume` goes on from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.image import Shape
+from promptless.io.atomic import replacing
+from promptless.masks import Mask, Masks
+from promptless.prompts import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The objects of a tile, in pixels of the image, and the prompt of each."""
+
+    masks: Masks = field(default_factory=Masks)
+    prompts: tuple[Prompt, ...] = ()
+
+    def take(self, index: list[int]) -> Found:
+        """Return the objects at these positions."""
+        return Found(self.masks.take(index), tuple(self.prompts[i] for i in index))
+
+    @classmethod
+    def joined(cls, parts: list[Found]) -> Found:
+        """Return all objects of `parts`, in order."""
+        return cls(Masks.concatenate([part.masks for part in parts]), sum((part.prompts for part in parts), ()))
+
+    def reach(self, ndim: int) -> NDArray[np.int64]:
+        """Return the box (ndim, 2) around all objects, empty where there are none."""
+        if not len(self.masks):
+            return np.zeros((ndim, 2), np.int64)
+        boxes = np.stack([mask.box for mask in self.masks])
+        return np.stack([boxes[..., 0].min(axis=0), boxes[..., 1].max(axis=0)], axis=1)
+
+
+def path_of(folder: Path, number: int) -> Path:
+    """Return where tile `number` is kept."""
+    return folder / f"{number}.npy"
+
+
+def write(folder: Path, number: int, found: Found, ndim: int) -> None:
+    """Keep the objects of a tile: their box, a table of them, points of the prompts, pixels of masks as bits."""
+    table = np.zeros(len(found.masks), row_type(ndim))
+    bits: list[NDArray[np.uint8]] = []
+    points: list[NDArray[np.float32]] = []
+    marks: list[NDArray[np.int64]] = []
+    for row, mask, prompt in zip(table, found.masks, found.prompts, strict=True):
+        row["start"], row["shape"] = mask.start, mask.pixels.shape
+        row["points"], row["asked_score"] = len(prompt.points), prompt.score
+        row["box"] = np.nan if prompt.box is None else prompt.box
+        bits.append(np.packbits(mask.pixels))
+        if prompt.coarse is not None:
+            row["coarse_start"], row["coarse_shape"] = prompt.coarse.start, prompt.coarse.pixels.shape
+            bits.append(np.packbits(prompt.coarse.pixels))
+        points.append(prompt.points)
+        marks.append(prompt.point_labels)
+    for name in COLUMNS:
+        table[name] = getattr(found.masks, name)
+    with replacing(path_of(folder, number)) as temporary, temporary.open("wb") as file:
+        np.save(file, found.reach(ndim))
+        np.save(file, table)
+        if len(table):
+            np.save(file, np.concatenate(points).astype(np.float32))
+            np.save(file, np.concatenate(marks).astype(np.int8))
+            np.save(file, np.concatenate(bits))
+
+
+def read(folder: Path, number: int) -> Found:
+    """Return the objects of a tile, none where it was not looked at."""
+    path = path_of(folder, number)
+    if not path.exists():
+        return Found()
+    with path.open("rb") as file:
+        np.load(file, allow_pickle=False)
+        table = np.load(file, allow_pickle=False)
+        if not len(table):
+            return Found()
+        points, marks, bits = (np.load(file, allow_pickle=False) for _ in range(3))
+    masks, prompts, at, point = [], [], 0, 0
+    for i, row in enumerate(table):
+        mask, at = unpacked(bits, at, row["start"], row["shape"])
+        coarse, at = unpacked(bits, at, row["coarse_start"], row["coarse_shape"])
+        stop = point + int(row["points"])
+        box = None if np.isnan(row["box"]).any() else row["box"].copy()
+        about = None if not coarse.pixels.size else coarse
+        prompts.append(
+            Prompt(i, points[point:stop], marks[point:stop].astype(np.int64), box, about, float(row["asked_score"]))
+        )
+        masks.append(mask)
+        point = stop
+    columns = {name: table[name].copy() for name in COLUMNS}
+    return Found(Masks(tuple(masks), np.arange(len(masks)), **columns), tuple(prompts))
+
+
+def unpacked(bits: NDArray[np.uint8], at: int, start: Any, shape: Any) -> tuple[Mask, int]:
+    """Return the mask whose bits begin at byte `at`, and where they end."""
+    size: Shape = tuple(int(n) for n in shape)
+    n = int(np.prod(size))
+    stop = at + -(-n // 8)
+    pixels = np.unpackbits(bits[at:stop], count=n).astype(bool).reshape(size)
+    return Mask(tuple(int(v) for v in start), pixels), stop
+
+
+def header(folder: Path, number: int) -> tuple[int, NDArray[np.int64]]:
+    """Return how many objects a tile has, and the box around them."""
+    with path_of(folder, number).open("rb") as file:
+        reach = np.load(file, allow_pickle=False)
+        return len(np.load(file, allow_pickle=False)), reach
+
+
+def done(folder: Path) -> set[int]:
+    """Return the numbers that are kept in a folder."""
+    return {int(path.stem) for path in folder.glob("[0-9]*.npy")} if folder.is_dir() else set()
+
+
+COLUMNS = ("scores", "stability", "tile_border", "classes", "class_probabilities")
+
+
+def row_type(ndim: int) -> np.dtype[Any]:
+    """Return the type of an object's row."""
+    place = (ndim,)
+    return np.dtype(
+        [
+            ("start", np.int64, place),
+            ("shape", np.int32, place),
+            ("scores", np.float32),
+            ("stability", np.float32),
+            ("tile_border", np.bool_),
+            ("classes", np.int64),
+            ("class_probabilities", np.float32),
+            ("points", np.int32),
+            ("asked_score", np.float64),
+            ("box", np.float32, (ndim, 2)),
+            ("coarse_start", np.int64, place),
+            ("coarse_shape", np.int32, place),
+        ]
+    )
+
+
+def numbered(found: Found, first: int) -> Found:
+    """Return objects with labels from `first` on."""
+    ids = np.arange(first, first + len(found.masks))
+    prompts = tuple(replace(p, id=int(i)) for i, p in zip(ids, found.prompts, strict=True))
+    return Found(replace(found.masks, ids=ids), prompts)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from typer.testing import CliRunner
+
+from made_up import picture, scattered
+from promptless.cli import app
+from promptless.large import bench
+
+COMMON = ["--mpp", "0.5", "--tile", "128", "--halo", "0", "--threads", "1"]
+
+
+@pytest.fixture
+def slide(tmp_path, rng):
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, picture(scattered((256, 200), (7, 10), 20, rng, gap=3)), tile=(64, 64), compression="zlib")
+    return path
+
+
+def segment(*words):
+    return CliRunner().invoke(app, ["segment", *map(str, words)])
+
+
+def test_an_output_that_ends_in_zarr_is_a_store(slide, tmp_path):
+    result = segment(slide, "-o", tmp_path / "out.ome.zarr", "--json", *COMMON)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    labels = zarr.open_array(tmp_path / "out.ome.zarr" / "labels" / "nuclei" / "0", mode="r")[:]
+    assert told["n_objects"] == labels.max() > 0
+    assert (told["tiles"], told["failed"]) == (4, [])
+    assert set(told["outputs"]) == {"labels", "objects", "geojson", "prompts", "manifest"}
+    again = segment(slide, "-o", tmp_path / "out.ome.zarr", *COMMON)
+    assert again.exit_code == 1
+    assert "--overwrite replaces it" in again.stderr
+
+
+def test_a_look_before_writes_nothing(slide, tmp_path):
+    result = segment(
+        slide, "-o", tmp_path / "out.ome.zarr", "--dry-run", "--max-memory", "450MB", "--roi", "0,0,100,90"
+    )
+    assert result.exit_code == 0, result.output
+    assert "tiles" in result.stdout
+    assert "not known (--mpp gives it)" in result.stdout
+    assert "each process stays below 450 MB" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["slide.tif"]
+
+
+def test_a_tile_that_fails_gives_code_3(slide, tmp_path, monkeypatch):
+    step = bench.STEPS["found"]
+
+    def failing(at, number):
+        if number == 3:
+            raise ValueError("a damaged chunk")
+        return step(at, number)
+
+    monkeypatch.setitem(bench.STEPS, "found", failing)
+    result = segment(slide, "-o", tmp_path / "out.ome.zarr", *COMMON)
+    assert result.exit_code == 3
+    assert "not segmented: y 128 to 256, x 128 to 200: a damaged chunk" in result.stderr
+    monkeypatch.setitem(bench.STEPS, "found", step)
+    assert segment(slide, "-o", tmp_path / "out.ome.zarr", "--resume", *COMMON).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "out.ome.zarr", "--recursive"], "does not go with out.ome.zarr"),
+        (["-o", "out.ome.zarr", "--roi", "1,2,3"], "write it as Y,X,HEIGHT,WIDTH"),
+        (["-o", "out.ome.zarr", "--resume", "--overwrite"], "exclude each other"),
+        (["-o", "folder", "--tissue"], "ends in .ome.zarr"),
+        (["-o", "folder", "--workers", "2"], "ends in .ome.zarr"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(slide, words, message):
+    result = segment(slide, *words)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_models_that_do_not_tell_objects_apart_are_refused(slide, tmp_path):
+    from made_up import NullSemanticModel
+    from promptless import large
+
+    with pytest.raises(ValueError, match="does not tell objects apart by tiles"):
+        large.segment(slide, tmp_path / "out.ome.zarr", NullSemanticModel())
+    assert np.array_equal([path.name for path in tmp_path.iterdir()], ["slide.tif"])
