@@ -66,7 +66,12 @@ def save(network: nn.Module, folder: Path) -> tuple[str, ...]:
 def load(folder: Path, config: ModelConfig, backbone: Backbone | None) -> nn.Module:
     """Return the network in a folder, on the backbone that it was trained on, frozen."""
     network = begun(config, backbone)
-    state = single(load_file(folder / TRAINED))
-    fit(state, learned_state(network)).check(str(folder / TRAINED), "the network that its config.json describes")
-    network.load_state_dict(state, strict=False)
+    fill(network, folder)
     return network.eval().requires_grad_(False)
+
+
+def fill(network: nn.Module, folder: Path) -> None:
+    """Give a network what another one of the same sizes, saved in a folder, has learned."""
+    state = single(load_file(folder / TRAINED))
+    fit(state, learned_state(network)).check(str(folder / TRAINED), "a network of these sizes")
+    network.load_state_dict(state, strict=False)

@@ -9,6 +9,8 @@ from typing import Any
 
 from promptless.config import AUTOPROSAM, VOLUME_AXES, VOXELS, ModelConfig, from_dict
 from promptless.data import prepared
+from promptless.io.hashes import sha256
+from promptless.networks.volume.models import TRAINED
 from promptless.train.recipes import data_folder, parsed, split_in
 from promptless.train.schedule import Schedule
 from promptless.train.volume.variety import PUBLISHED, VARIETIES
@@ -17,7 +19,7 @@ TRAIN = "train"
 """The table of the schedule, and the folder of the run."""
 LOOKS = 10
 """So often dev is looked at, where the recipe does not say."""
-KNOWN = {"data", "seed", "variety", "flips", TRAIN, "model", "ablate"}
+KNOWN = {"data", "seed", "start", "variety", "flips", TRAIN, "model", "ablate"}
 """What a recipe may say; `ablate` is for `promptless ablate`."""
 
 
@@ -33,6 +35,7 @@ class VolumeRecipe:
     variety: str  # of the crops, by its name in `VARIETIES`
     flips: str  # axes along which a scan may be turned round: "zyx" all, "zy" where labels have a side, "" none
     model: ModelConfig = field(repr=False)  # the hash of its backbone is known once that is loaded
+    start: Path | None = None  # a model of the same sizes, whose weights the training begins with
 
     @property
     def mirrored(self) -> tuple[int, ...]:
@@ -42,7 +45,9 @@ class VolumeRecipe:
     def identity(self) -> dict[str, Any]:
         """Return what decides what the training yields, as JSON; a run goes on only where it is the same."""
         model = {"volume": asdict(self.model)["volume"], "network": self.model.network, "classes": self.model.classes}
+        begun = {} if self.start is None else {"start": sha256(self.start / TRAINED)}
         return {
+            **begun,
             "seed": self.seed,
             "train": list(self.ids[TRAIN]),
             "variety": self.variety,
@@ -84,7 +89,17 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
         variety,
         flips,
         on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where),
+        begun_with(content.get("start"), where),
     )
+
+
+def begun_with(start: str | None, where: str) -> Path | None:
+    """Return the model folder that a recipe begins with, None where it says none."""
+    if start is None:
+        return None
+    if not (Path(start) / TRAINED).is_file():
+        raise FileNotFoundError(f'{where} says start = "{start}", which holds no {TRAINED}; name a model on volumes')
+    return Path(start)
 
 
 def check_variety(variety: str, flips: str, where: str) -> None:

@@ -139,6 +139,8 @@ def learned(
     volume, variety = recipe.model.volume, VARIETIES[recipe.variety]
     assert volume is not None
     network = models.begun(recipe.model, backbone)
+    if recipe.start is not None:
+        models.fill(network, recipe.start)
     steps = recipe.schedule.steps
     mean = fit(
         VoxelTask(network),
