@@ -219,18 +219,30 @@ def write_labels(labels: NDArray[np.integer[Any]], like: Image, path: Path, name
 
     Orientation, affine, codes, sizes and units are those of the scan's file; labels are uint8, or uint16 above 255.
     """
+    write_voxels(labels.astype(type_for(labels, like), copy=False), like, path)
+    write_names(names or {}, sidecar(path))
+
+
+def write_voxels(values: NDArray[Any], like: Image, path: Path, slope: float | None = None) -> None:
+    """Write values (z, y, x), or several of each voxel (n, z, y, x), on the grid of the file of the scan `like`.
+
+    They are written as their type is, several along a fourth axis; with a `slope` they mean as many times that.
+    """
     if not path.name.lower().endswith(SUFFIXES):
         raise ValueError(f"{path} has another suffix than {' or '.join(SUFFIXES)}")
-    dtype = type_for(labels, like)
     header = written(like)
-    header.set_data_dtype(dtype)
+    header.set_data_dtype(values.dtype)
     affine = header.get_best_affine()
-    values = grid.to_file_order(labels.astype(dtype), affine)
     kind = nibabel.Nifti1Image if header.sizeof_hdr == 348 else nibabel.Nifti2Image
-    content = kind(values, affine, header).to_bytes()
-    with replacing(path) as temporary:
-        temporary.write_bytes(gzip.compress(content, 6, mtime=0) if path.name.lower().endswith(".gz") else content)
-        write_names(names or {}, sidecar(path))
+    content = kind(grid.to_file_order(values, affine), affine, header)
+    if slope is not None:
+        content.header.set_slope_inter(slope, 0)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        if not path.name.lower().endswith(".gz"):
+            content.to_stream(file)
+            return
+        with gzip.GzipFile("", "wb", 6, file, mtime=0) as stream:
+            content.to_stream(stream)
 
 
 def type_for(labels: NDArray[np.integer[Any]], like: Image) -> np.dtype[Any]:
