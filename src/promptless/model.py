@@ -73,6 +73,9 @@ class VoxelModel(Protocol):
         """Return the logits (n, 1 + classes, z, y, x) of crops (n, 1, z, y, x) with the intensities of `config`."""
 
 
+AnyModel = Model | VoxelModel
+
+
 class VoxelAnswer(NamedTuple):
     """What a model says of crops, and what it prompted itself with."""
 

@@ -144,8 +144,8 @@ class VolumeSegmentation:
         return Objects(structures(self.labels, self.image, self.class_names))
 
     @property
-    def n_structures(self) -> int:
-        """How many classes were found."""
+    def n_objects(self) -> int:
+        """How many structures were found."""
         return int((self.structures["voxels"] > 0).sum())
 
     @property
@@ -169,4 +169,4 @@ class VolumeSegmentation:
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.labels.shape))
-        return f"VolumeSegmentation({self.n_structures} of {len(self.class_names)} structures in {size} voxels)"
+        return f"VolumeSegmentation({self.n_objects} of {len(self.class_names)} structures in {size} voxels)"

@@ -257,7 +257,8 @@ def view(model: VoxelModel, crop: Array, planned: Plan, prompted: bool) -> Array
         if said.shape != total.shape:
             raise ValueError(f"{model.config.name} answers with {said.shape} for {total.shape}; export it again")
         total += np.flip(said, tuple(axis + 1 for axis in axes))
-    return total / len(planned.mirrors)
+    total /= len(planned.mirrors)
+    return total
 
 
 def answered(model: VoxelModel, crops: Array) -> Array:
@@ -271,10 +272,10 @@ def answered(model: VoxelModel, crops: Array) -> Array:
 def certain(slabs: Iterable[Array], planned: Plan) -> Iterator[Array]:
     """Yield slabs of logits as probabilities; what comes after the classes is passed on."""
     for slab in slabs:
-        classes = slab[: planned.channels]
-        chances: Array = np.exp(classes - classes.max(axis=0), dtype=np.float32)
+        found, classes = slab.copy(), slab[: planned.channels]
+        chances = np.exp(classes - classes.max(axis=0), out=found[: planned.channels])
         chances /= chances.sum(axis=0)
-        yield np.concatenate([chances, slab[planned.channels :]])
+        yield found
 
 
 def onto_planes(slabs: Iterable[Array], n_in: int, n: int) -> Iterator[Array]:

@@ -109,6 +109,9 @@ def wanted(also: Iterable[str] = (), style: str = PLAIN) -> dict[str, Output]:
 
 def of_scan(also: Iterable[str] = (), dicom: bool = False) -> dict[str, Output]:
     """Return the outputs of a scan: those that are always written, and `also` some of `SCANS_ON_REQUEST`."""
+    for package in ("nibabel", *(("pydicom", "highdicom") if dicom else ())):
+        if find_spec(package) is None:
+            raise ImportError(f"scans need {package}: pip install 'promptless[volume]'")
     from promptless.io.scans import results
 
     also = set(also)

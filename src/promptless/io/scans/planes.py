@@ -50,7 +50,7 @@ VIEWS = (
     View("coronal", 1, "H", "R", "F", "L"),
     View("sagittal", 2, "H", "A", "F", "P"),
 )
-"""A scan is (z, y, x) towards head, front and right, and seen with the head up and right on the left: axes turn round."""
+"""A scan is (z, y, x) towards head, front and right, and seen with the head up, right on the left: axes turn round."""
 
 
 def overlay(segmentation: VolumeSegmentation) -> Picture:
