@@ -6,20 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from promptless.networks.backbones import ARCHITECTURES, skeleton
-from promptless.networks.volume.autoprosam import (
-    CONFIG,
-    DECODERS,
-    GENERATORS,
-    WEIGHTS,
-    AutoProSam,
-    AutoProSamConfig,
-    load,
-    save,
-)
+from promptless.networks.volume.autoprosam import DECODERS, GENERATORS, AutoProSam, AutoProSamConfig
 from promptless.networks.volume.generator import Points
 from volumes import autoprosam, both_backbones, dice_and_cross_entropy, random_crop
 
@@ -215,46 +205,6 @@ def test_what_does_not_go_together_is_refused(large, asked, message):
 def test_points_without_a_generator_are_refused(large):
     with pytest.raises(ValueError, match="points go into the generator"):
         autoprosam(large, generator="none")(random_crop(8, 8, 8), Points(torch.zeros(1, 1, 3), torch.ones(1, 1, 1)))
-
-
-@pytest.mark.parametrize("adapter", ["published", "mended", "none"])
-def test_saving_and_loading_gives_the_same_network(backbone, tmp_path, adapter):
-    network = step(autoprosam(backbone, adapter=adapter, points=1, slices="z"))
-    assert save(network, tmp_path) == (WEIGHTS, CONFIG)
-    loaded = load(backbone, tmp_path)
-    assert loaded.config == network.config
-    assert not any(p.requires_grad for p in loaded.parameters())
-    crop = random_crop(12, 16, 9)
-    with torch.inference_mode():
-        exact, near = network(crop), loaded(crop)
-    assert far(near, exact) < 0.03 * exact.abs().max()
-    again = tmp_path / "again"
-    again.mkdir()
-    save(loaded, again)
-    assert all((again / name).read_bytes() == (tmp_path / name).read_bytes() for name in (WEIGHTS, CONFIG))
-
-
-def test_only_what_was_learned_is_written(large, tmp_path):
-    network = autoprosam(large)
-    save(network, tmp_path)
-    state = load_file(tmp_path / WEIGHTS)
-    assert set(state) == set(network.learned)
-    assert not any("qkv" in name or "mlp" in name or "table" in name for name in state)
-    assert json.loads((tmp_path / CONFIG).read_text())["sha256"] == large.digest
-
-
-def test_another_backbone_is_refused(backbones, tmp_path):
-    save(autoprosam(backbones["large"]), tmp_path)
-    with pytest.raises(ValueError, match=r"not for tiny .*load the backbone that it was trained on"):
-        load(backbones["small"], tmp_path)
-
-
-def test_weights_that_do_not_fit_are_refused_with_a_list(large, tmp_path):
-    save(autoprosam(large), tmp_path)
-    state = load_file(tmp_path / WEIGHTS)
-    save_file({name: value for name, value in state.items() if "depth" not in name}, tmp_path / WEIGHTS)
-    with pytest.raises(ValueError, match=r"missing: encoder\.positions\.depth"):
-        load(large, tmp_path)
 
 
 def test_a_configuration_with_unknown_fields_is_refused(large):

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from adapting import published, small_base
+from promptless.config import VOXELS, ModelConfig, VolumeConfig
 from promptless.networks.volume.autoprosam import AutoProSam, AutoProSamConfig
 
 SIZES = {"widths": (4, 6, 8), "head": 8, "window": 4, "depth": 8}
@@ -16,6 +17,20 @@ def autoprosam(backbone, seed=0, **config):
     torch.manual_seed(seed)
     chosen = {"classes": 3, **SIZES, **config}
     return AutoProSam(backbone, AutoProSamConfig(backbone.name, backbone.digest, **chosen))
+
+
+def voxel_config(backbone=None, network="autoprosam", sizes=None, **volume):
+    """Return the configuration of a small model of two classes on volumes."""
+    named = {} if backbone is None else {"backbone": backbone.name, "sha256": backbone.digest, **SIZES}
+    return ModelConfig(
+        name="shapes",
+        version="1",
+        licence="CC0-1.0",
+        output=VOXELS,
+        volume=VolumeConfig(network=network, **{"crop": (16, 16, 16), **volume}),
+        classes=("ball", "box"),
+        network={**named, **(sizes or {})},
+    )
 
 
 def random_crop(*shape, seed=0):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -137,6 +137,13 @@ PARTS = ("mask_decoder", "prompt_encoder", "neck", "image_encoder", "project")
 FEATURES = ("backbone", "generator")
 
 
+class Needed(NamedTuple):
+    """A backbone by its name, and by the sha256 of its weights, which decides."""
+
+    backbone: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Intensity:
     """How the values of a scan become what a network sees.
@@ -164,11 +171,14 @@ class Intensity:
 INTENSITIES = ("window", "percentiles")
 
 
+AUTOPROSAM, UNET, SWIN_UNETR = VOLUME_NETWORKS = ("autoprosam", "unet", "swin_unetr")
+
+
 @dataclass(frozen=True)
 class VolumeConfig:
     """How a model looks at a scan; axes are z, y, x of the patient."""
 
-    network: str = "autoprosam"  # its sizes are `ModelConfig.network`
+    network: str = AUTOPROSAM  # or one of its rivals; its sizes are `ModelConfig.network`
     spacing: tuple[float, ...] | None = None  # mm, to which scans are resampled; None: they are taken as they are
     crop: tuple[int, ...] = (128, 128, 128)  # voxels seen at once, in training and after
     overlap: float = 0.25  # share of a crop that it has in common with the next
@@ -178,6 +188,8 @@ class VolumeConfig:
     intensity: Intensity = field(default_factory=Intensity)
 
     def __post_init__(self) -> None:
+        if self.network not in VOLUME_NETWORKS:
+            raise ValueError(f"the network is {self.network!r}; it must be one of {', '.join(VOLUME_NETWORKS)}")
         if self.blend not in BLENDS:
             raise ValueError(f"blend is {self.blend!r}; it must be {' or '.join(BLENDS)}")
         if not 0 <= self.overlap < 1:
@@ -217,6 +229,13 @@ class ModelConfig:
             raise ValueError(f'output is {self.output!r}; it must be "{INSTANCES}", "{SEMANTIC}" or "{VOXELS}"')
         if (self.output == VOXELS) != (self.volume is not None):
             raise ValueError(f'output = "{VOXELS}" and [volume] belong together; {self.name} has one without the other')
+
+    @property
+    def inflates(self) -> Needed | None:
+        """The backbone that a model on volumes inflates; None of one that stands alone, or is on planes."""
+        if self.volume is None or self.volume.network != AUTOPROSAM:
+            return None
+        return Needed(self.network.get("backbone", ""), self.network.get("sha256", ""))
 
     @property
     def maps(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptless import registry
-from promptless.config import AdapterConfig, ModelConfig, from_dict
+from promptless.config import AdapterConfig, ModelConfig, Needed, from_dict
 from promptless.io import hub
 from promptless.io.atomic import alone, replacing, staging
 from promptless.io.downloads import TIMEOUT, Progress, Remote, fetch
@@ -194,8 +194,12 @@ def kept_as(text: str) -> str:
     return text.replace("/", "--") if on_hub(text) is not None else text
 
 
-def under(adapter: AdapterConfig) -> str:
-    """Return the name of the backbone that an adapter is for: its own name, or any with the same weights."""
+def under(adapter: AdapterConfig | Needed) -> str:
+    """Return the name of the backbone that an adapter is for: its own name, or any with the same weights.
+
+    A model on volumes `inflates` one, which is found likewise.
+    """
+    what = "adapter" if isinstance(adapter, AdapterConfig) else "model"
     here = {name: weights_hash(name) for name in (*registry.names(), *names())}
     if here.get(adapter.backbone) == adapter.sha256:
         return adapter.backbone
@@ -204,7 +208,7 @@ def under(adapter: AdapterConfig) -> str:
         return same[0]
     if adapter.backbone in here:
         raise ValueError(
-            f"the adapter is for {adapter.backbone} with the sha256 {adapter.sha256}, but the {adapter.backbone} that "
+            f"the {what} is for {adapter.backbone} with the sha256 {adapter.sha256}, but the {adapter.backbone} that "
             f"is here has {here[adapter.backbone]}; import the one that it was trained on under another name: "
             "promptless models import FILE --name NAME"
         )
@@ -212,7 +216,7 @@ def under(adapter: AdapterConfig) -> str:
     pulled = adapter.backbone if adapter.backbone in PUBLISHED else f"{owner}/{rest}" if rest else None
     remedy = f"promptless models pull {pulled}, or " if pulled else ""
     raise FileNotFoundError(
-        f"the adapter needs the backbone {adapter.backbone} (sha256 {adapter.sha256}), which is not in {home()}; "
+        f"the {what} needs the backbone {adapter.backbone} (sha256 {adapter.sha256}), which is not in {home()}; "
         f"{remedy}copy its folder there, or import the file: promptless models import FILE --name {adapter.backbone}"
     )
 

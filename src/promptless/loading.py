@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from promptless import registry
 from promptless.config import ModelConfig
-from promptless.model import Model
+from promptless.model import Model, VoxelModel
 
 if TYPE_CHECKING:
     from promptless.networks.adapted import Adapted
+    from promptless.networks.backbones import Backbone
 
 PROCESSOR = ("auto", "cpu")
 """Devices that onnxruntime computes on here."""
@@ -26,9 +27,12 @@ def load(
     runs on torch, with the backbone that its `config.json` names. `device` is where torch computes: "auto" (a GPU
     where there is one), "cpu", "cuda", "cuda:1" or "mps"; a GPU that is named asks for torch, where the folder has
     weights for it. `threads` is the number of processor threads; without it, all that the process may use.
+    A model on volumes (`config.volume`) is a `VoxelModel`, and runs on torch.
     """
     folder = registry.find(name_or_folder)
     config = ModelConfig.read(folder / registry.CONFIG)
+    if config.volume is not None:
+        return voxel_model(folder, config, runtime, threads, device)  # type: ignore[return-value]  # as config tells
     if runtime is None:
         runtime = suited(config, device)
     if runtime not in RUNTIMES:
@@ -89,6 +93,32 @@ def adapted_network(folder: Path, config: ModelConfig) -> Adapted:
     return adapted.load(library.load(library.under(config.adapter)), folder, config)
 
 
+def voxel_model(
+    folder: Path, config: ModelConfig, runtime: str | None, threads: int | None, device: str
+) -> VoxelModel:
+    """Open a model on volumes, with torch, on the backbone that it inflates, which its `config.json` names."""
+    if runtime not in (None, "torch"):
+        raise ValueError(f"{config.name} is a model on volumes, which runs on torch, not on {runtime!r}")
+    registry.verify(folder, config, VOXEL_FILES)
+    backbone = inflated(config)
+    from promptless.networks.volume import models
+    from promptless.runtimes.torch import TorchVoxelModel
+
+    return TorchVoxelModel(models.load(folder, config, backbone), config, threads, device)
+
+
+def inflated(config: ModelConfig) -> Backbone | None:
+    """Return the backbone that a model on volumes is made of, None where it stands alone."""
+    try:
+        from promptless import library
+        from promptless.networks import backbones  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"a model on volumes needs {error.name}: pip install 'promptless[sam]'") from error
+    return None if config.inflates is None else library.load(library.under(config.inflates))
+
+
+VOXEL_FILES = ("trained.safetensors",)
+"""The files that a model on volumes is read from; `promptless.networks.volume.models` calls them so too."""
 NEEDED = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
 """The files that each runtime reads."""
 RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None, str], Model]] = {"onnx": onnx_model, "torch": torch_model}

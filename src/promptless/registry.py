@@ -69,12 +69,15 @@ def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
 def model_hash(config: ModelConfig) -> str:
     """Return one hash that stands for a model: its configuration, which has the hash of every other file.
 
-    What adapters can say since a later version counts where it is said, so that older results keep their model.
+    What models and adapters can say since a later version counts where it is said, so that older results keep their
+    model.
     """
     content = asdict(config)
     for name, default in LATER.items():
         if content["adapter"] and content["adapter"][name] == default:
             del content["adapter"][name]
+    if content["volume"] is None:
+        del content["volume"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptless.config import ModelConfig
 from promptless.model import Array, Decoded, ImageEmbedding
@@ -72,3 +72,22 @@ class TorchModel:
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """Return an array as a tensor on the model's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+class TorchVoxelModel:
+    """A network on volumes with its configuration, on a device; see `promptless.model.VoxelModel`."""
+
+    def __init__(
+        self, network: nn.Module, config: ModelConfig, threads: int | None = None, device: str | None = None
+    ) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.config = config
+        self.device = next(network.parameters()).device if device is None else devices.find(device)
+        self.network = network.eval().to(self.device)
+
+    @torch.inference_mode()
+    def logits(self, crops: Array) -> Array:
+        """Return the logits of crops; see `promptless.model.VoxelModel`."""
+        answer: Array = self.network(torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)).float().cpu().numpy()
+        return answer

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from promptless.networks.backbones import Backbone
-from promptless.networks.checkpoints import fit, half, single
 from promptless.networks.volume.decoder import Aggregation
 from promptless.networks.volume.encoder import ADAPTERS, TAPS, VolumeEncoder
 from promptless.networks.volume.folding import STARTS
@@ -20,7 +16,6 @@ from promptless.networks.volume.generator import DenseGenerator, Points, spots
 
 AXES = "zyx"
 """Names of the axes of a volume in patient space, in array order."""
-WEIGHTS, CONFIG = "volume.safetensors", "volume.json"
 GENERATORS: dict[str, int | None] = {"last": TAPS - 1, "first": 0, "none": None}
 """The tap that the prompt takes the place of: the last as in the paper's figure, the first as in the public code."""
 DECODERS: dict[str, tuple[int, ...]] = {"mlam": tuple(range(TAPS)), "single": (TAPS - 1,)}
@@ -144,27 +139,3 @@ class AutoProSam(nn.Module):
         """Return what trains, by name, in the network's own memory."""
         state = self.state_dict()
         return {name: state[name] for name in self.learned}
-
-
-def save(network: AutoProSam, folder: Path) -> tuple[str, ...]:
-    """Write what was learned, in half precision, and the configuration, which names the backbone by hash.
-
-    Returns the names of the files.
-    """
-    save_file(half(network.learned_state()), folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CONFIG).write_text(json.dumps(asdict(network.config), indent=2) + "\n", encoding="utf-8")
-    return WEIGHTS, CONFIG
-
-
-def read_config(folder: Path) -> AutoProSamConfig:
-    """Return the configuration in a folder."""
-    return AutoProSamConfig.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
-
-
-def load(backbone: Backbone, folder: Path) -> AutoProSam:
-    """Return the network in a folder on the backbone that it was trained on, frozen."""
-    network = AutoProSam(backbone, read_config(folder))
-    state = single(load_file(folder / WEIGHTS))
-    fit(state, network.learned_state()).check(str(folder / WEIGHTS), f"what {CONFIG} beside it describes")
-    network.load_state_dict(state, strict=False)
-    return network.eval().requires_grad_(False)

@@ -1,0 +1,72 @@
+"""Models on volumes as networks: AutoProSAM and its rivals, made of what `config.json` says, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from promptless.config import AUTOPROSAM, SWIN_UNETR, UNET, ModelConfig, VolumeConfig
+from promptless.networks.backbones import Backbone
+from promptless.networks.checkpoints import fit, half, single
+from promptless.networks.volume import rivals
+from promptless.networks.volume.autoprosam import AutoProSam, AutoProSamConfig
+
+TRAINED = "trained.safetensors"
+"""What was learned. Of an AutoProSAM that is not all: the rest is its backbone's."""
+
+
+def begun(config: ModelConfig, backbone: Backbone | None) -> nn.Module:
+    """Return a fresh network, crops (batch, 1, z, y, x) to logits (batch, 1 + classes, z, y, x), of any size."""
+    return NETWORKS[volume_of(config).network](backbone, config.network, 1 + len(config.classes))
+
+
+def autoprosam(backbone: Backbone | None, sizes: Mapping[str, Any], classes: int) -> nn.Module:
+    """Return an AutoProSAM on a backbone."""
+    assert backbone is not None
+    return AutoProSam(backbone, AutoProSamConfig.from_dict({**sizes, "classes": classes}))
+
+
+NETWORKS: dict[str, Callable[[Backbone | None, Mapping[str, Any], int], nn.Module]] = {
+    AUTOPROSAM: autoprosam,
+    UNET: lambda backbone, sizes, classes: rivals.unet(classes, **sizes),
+    SWIN_UNETR: lambda backbone, sizes, classes: rivals.swin_unetr(classes, **sizes),
+}
+
+
+def volume_of(config: ModelConfig) -> VolumeConfig:
+    """Return how a model looks at scans."""
+    if config.volume is None:
+        raise ValueError(f"{config.name} is no model on volumes: its output is {config.output!r}")
+    return config.volume
+
+
+def sizes_of(network: nn.Module, config: ModelConfig) -> dict[str, Any]:
+    """Return `ModelConfig.network` in full, defaults written out; the number of classes follows from their names."""
+    if not isinstance(network, AutoProSam):
+        return dict(config.network)
+    return {name: value for name, value in asdict(network.config).items() if name != "classes"}
+
+
+def learned_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return what was learned, by name, in the network's own memory; of a network that stands alone, all."""
+    return network.learned_state() if isinstance(network, AutoProSam) else network.state_dict()
+
+
+def save(network: nn.Module, folder: Path) -> tuple[str, ...]:
+    """Write what was learned, in half precision; return the names of the files."""
+    save_file(half(learned_state(network)), folder / TRAINED, metadata={"format": "pt"})
+    return (TRAINED,)
+
+
+def load(folder: Path, config: ModelConfig, backbone: Backbone | None) -> nn.Module:
+    """Return the network in a folder, on the backbone that it was trained on, frozen."""
+    network = begun(config, backbone)
+    state = single(load_file(folder / TRAINED))
+    fit(state, learned_state(network)).check(str(folder / TRAINED), "the network that its config.json describes")
+    network.load_state_dict(state, strict=False)
+    return network.eval().requires_grad_(False)
