@@ -93,9 +93,7 @@ def adapted_network(folder: Path, config: ModelConfig) -> Adapted:
     return adapted.load(library.load(library.under(config.adapter)), folder, config)
 
 
-def voxel_model(
-    folder: Path, config: ModelConfig, runtime: str | None, threads: int | None, device: str
-) -> VoxelModel:
+def voxel_model(folder: Path, config: ModelConfig, runtime: str | None, threads: int | None, device: str) -> VoxelModel:
     """Open a model on volumes, with torch, on the backbone that it inflates, which its `config.json` names."""
     if runtime not in (None, "torch"):
         raise ValueError(f"{config.name} is a model on volumes, which runs on torch, not on {runtime!r}")

@@ -370,8 +370,13 @@ def check_room(planned: Plan, image: Image, model: VoxelModel, keep: Collection[
 
 def lacking(planned: Plan, image: Image, model: VoxelModel, keep: Collection[str] = ()) -> str:
     """Return which memory does not suffice, in words, none where all does."""
-    room = model.room(planned.crop) if isinstance(model, MeasuredVoxelModel) else Room(0)
-    here = room.needed if room.free is None else 0
-    memories = [(needed(planned, image, keep) + here, memory.free()), (room.needed, room.free)]
-    short = [(asked, free) for asked, free in memories if free is not None and asked > free]
-    return "".join(f"about {a / memory.GIB:.1f} GB, and {free / memory.GIB:.1f} GB are free" for a, free in short[:1])
+    asked = room(model, planned.crop)
+    here = asked.needed if asked.free is None else 0
+    memories = [(needed(planned, image, keep) + here, memory.free()), asked]
+    short = [(need, free) for need, free in memories if free is not None and need > free]
+    return "".join(f"about {n / memory.GIB:.1f} GB, and {free / memory.GIB:.1f} GB are free" for n, free in short[:1])
+
+
+def room(model: VoxelModel, crop: Shape) -> Room:
+    """Return what memory a crop takes within the network; 0 where the model cannot tell."""
+    return model.room(crop) if isinstance(model, MeasuredVoxelModel) else Room(0)

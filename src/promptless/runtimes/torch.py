@@ -89,5 +89,7 @@ class TorchVoxelModel:
     @torch.inference_mode()
     def logits(self, crops: Array) -> Array:
         """Return the logits of crops; see `promptless.model.VoxelModel`."""
-        answer: Array = self.network(torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)).float().cpu().numpy()
+        answer: Array = (
+            self.network(torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)).float().cpu().numpy()
+        )
         return answer

@@ -271,6 +271,11 @@ def written(like: Image) -> Any:
     return ours
 
 
+def orientation(image: Image) -> str:
+    """Return where the axes (i, j, k) of a scan's file run, as nibabel has it: "RAS" is right, front, head."""
+    return "".join(nibabel.aff2axcodes(written(image).get_best_affine()))
+
+
 def header_of(image: Image) -> Any:
     """Return a NIfTI-1 header of the grid (x, y, z) of an image; without an affine, of its spacing alone."""
     sizes = image.spacing if image.spacing is not None else (1.0,) * len(image.shape)

@@ -45,4 +45,6 @@ def monai(name: str) -> Any:
         import_module("einops")  # MONAI's attention needs it, and says so late
         return getattr(import_module("monai.networks.nets"), name)
     except ImportError as error:
-        raise ImportError(f"{name} is MONAI's and needs {error.name}: pip install 'promptless[train-volume]'") from error
+        raise ImportError(
+            f"{name} is MONAI's and needs {error.name}: pip install 'promptless[train-volume]'"
+        ) from error
