@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from promptless.config import Intensity, Kind, ModelConfig, VolumeConfig
@@ -50,7 +48,6 @@ class Seeing(NullVoxelModel):
     """A model whose answer depends on all of the crop: a local mean, and where in the crop a voxel lies."""
 
     def logits(self, crops):
-        self.asked.append(crops.shape)
         ramp = np.linspace(0, 50, crops.shape[-3], dtype=np.float32)[:, None, None]
         return super().logits(crops + crops.mean() / 3 + ramp)
 
@@ -77,8 +74,3 @@ def blocks(shape=(20, 24, 28), spacing=(2.0, 1.0, 1.0), seed=0):
     affine[[2, 1, 0], [0, 1, 2]] = spacing
     affine[3, 3] = 1
     return Image((100 * labels + noise).astype(np.int16)[None], spacing, "mm", affine), labels
-
-
-def with_volume(model, **changes):
-    """Return the configuration of a model, with another look at scans."""
-    return replace(model.config, volume=replace(model.config.volume, **changes))
