@@ -29,7 +29,7 @@ def plainly(image, model):
     """Return probabilities (class, z, y, x) on the scan's own grid, everything held at once and summed up plainly."""
     volume = model.config.volume
     planned = plan(image, model.config)
-    seen = voxels.look(image, model.config, planned)
+    seen = voxels.look(image, model.config, planned).crop(slice(None))
     total = np.zeros((planned.channels, *seen.shape))
     weight = np.zeros(seen.shape)
     along = [stops(n, c, volume.overlap, volume.blend).starts for n, c in zip(seen.shape, volume.crop, strict=True)]

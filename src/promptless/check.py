@@ -152,10 +152,9 @@ def seconds_for(image: Image, plan: voxels.Plan, model: VoxelModel) -> float:
     began = time.perf_counter()
     seen = voxels.look(image, model.config, plan)
     looked = time.perf_counter()
-    middle = tuple(
-        slice((n - side) // 2, (n - side) // 2 + side) for n, side in zip(seen.shape, plan.crop, strict=True)
-    )
-    voxels.view(model, seen[middle], plan, prompted=False)
+    starts = [(n - side) // 2 for n, side in zip(plan.padded, plan.crop, strict=True)]
+    centre = [slice(start, start + side) for start, side in zip(starts, plan.crop, strict=True)]
+    voxels.view(model, seen.crop(*centre), plan, prompted=False)
     answered = time.perf_counter()
     planes = min(plan.planes, plan.own[0])
     voxels.likeliest(np.ones((plan.channels, planes, *plan.seen[1:]), np.float32), plan.own[1:])

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.config import ModelConfig, VolumeConfig
+from promptless.config import Intensity, ModelConfig, VolumeConfig
 from promptless.crops import Stops, padding, stops
 from promptless.image import Image, Shape
 from promptless.intensity import standardised, window_of
@@ -81,6 +81,18 @@ class Plan:
     def planes(self) -> int:
         """How many planes are answered for at once."""
         return max(1, SLAB // (self.channels * max(prod(self.own[1:]), prod(self.seen[1:]))))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A scan (z, y, x) as a model looks at it; what is not resampled is the scan's own memory."""
+
+    values: NDArray[np.generic]
+    window: Intensity
+
+    def crop(self, *region: slice) -> Array:
+        """Return a part of it with the intensities that the model knows."""
+        return standardised(self.values[region], self.window)
 
 
 def segmented(
@@ -196,13 +208,12 @@ def mirrors(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
     return tuple(view for n in range(len(axes) + 1) for view in combinations(axes, n))
 
 
-def look(image: Image, config: ModelConfig, planned: Plan) -> Array:
-    """Return a scan (z, y, x) at the model's spacing, with its intensities, padded with its border to one crop."""
+def look(image: Image, config: ModelConfig, planned: Plan) -> Seen:
+    """Return a scan at the model's spacing, padded with its border to one crop at least."""
     window = window_of(image.data, of_volume(config).intensity)
-    seen = resampled(image.data[0], planned.seen, planned.planes)
-    for planes in slabs_of(len(seen), planned.planes):
-        seen[planes] = standardised(seen[planes], window)
-    return np.pad(seen, planned.padding, mode="edge") if planned.padded != planned.seen else seen
+    own = image.data[0]
+    values = own if planned.seen == planned.own else resampled(own, planned.seen, planned.planes)
+    return Seen(np.pad(values, planned.padding, mode="edge") if planned.padded != planned.seen else values, window)
 
 
 def resampled(values: NDArray[np.generic], shape: Shape, planes: int) -> Array:
@@ -221,7 +232,7 @@ def slabs_of(n: int, planes: int) -> Iterator[slice]:
 
 
 def slide(
-    seen: Array, planned: Plan, model: VoxelModel, prompted: bool, steps: Steps, progress: Progress
+    seen: Seen, planned: Plan, model: VoxelModel, prompted: bool, steps: Steps, progress: Progress
 ) -> Iterator[Array]:
     """Yield averaged logits (channel, planes, y, x) of a scan in slabs, in order; a slab is not kept after the next.
 
@@ -234,7 +245,7 @@ def slide(
     for (planes, across), end in zip(depth.spans, ends, strict=True):
         for (rows, down), (columns, along_row) in product(*(axis.spans for axis in inside)):
             with steps.timed("network"):
-                said = view(model, seen[planes, rows, columns], planned, prompted)
+                said = view(model, seen.crop(planes, rows, columns), planned, prompted)
             with steps.timed("blend"):
                 held[:, :, rows, columns] += said * across[:, None, None] * np.outer(down, along_row)
             done += 1
@@ -347,7 +358,8 @@ def needed(planned: Plan, image: Image, keep: Collection[str] = ()) -> int:
     held = 4 * planned.channels * planned.crop[DEPTH] * prod(planned.padded[1:])
     around = 4 * 3 * planned.channels * prod(planned.crop) + 4 * 4 * max(SLAB, planned.channels * prod(planned.own[1:]))
     kept = (planned.channels if PROBABILITIES in keep else 0) + (2 if PROMPT in keep else 0)
-    grids = (1 + kept) * prod(planned.own) + 4 * 2 * prod(planned.padded)
+    copied = 4 * 2 * prod(planned.padded) if planned.padded != planned.own else 0
+    grids = (1 + kept) * prod(planned.own) + copied
     return memory.FIXED + image.data.nbytes + held + around + grids
 
 
