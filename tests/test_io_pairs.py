@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from promptless.io.pairs import pair
+from promptless.io.pairs import label_files, pair
 
 
 @pytest.fixture
@@ -81,3 +81,9 @@ def test_an_image_beside_the_labels_that_promptless_made_of_it_is_no_prediction(
     truth, predicted = folders(["a.png", "b.png"], [*outputs, "b.png"])
     assert names(pair(truth, predicted)) == {"a": ("a.png", "a_labels.tif"), "b": ("b.png", "b.png")}
     assert not pair(truth, predicted).only_predicted
+
+
+def test_what_lies_beside_the_labels_of_a_scan_is_no_label_image(tmp_path):
+    for name in ("a_labels.nii.gz", "a_overlay.png", "a_prompt.png", "a_probabilities.nii.gz", "b_overlay.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in label_files(tmp_path)] == ["a_labels.nii.gz", "b_overlay.png"]

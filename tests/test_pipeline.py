@@ -12,7 +12,10 @@ from promptless.config import Kind
 from promptless.image import Image
 from promptless.loading import load
 from promptless.pipeline import segment
+from promptless.prompts import Points
+from promptless.result import VolumeSegmentation
 from promptless.view import View
+from voxel_models import NullVoxelModel, blocks
 
 
 def test_made_up_discs_are_found_exactly(blobs, null_model):
@@ -226,3 +229,36 @@ def test_the_unit_of_the_pixel_size_counts(null_model):
     assert View.of(image, null_model).zoom == pytest.approx(1)
     with pytest.raises(ValueError, match="the pixel size is in 'furlong'"):
         View.of(replace(image, unit="furlong"), null_model)
+
+
+def test_a_model_for_volumes_gives_the_structures_of_a_scan():
+    image, labels = blocks()
+    result = segment(image, NullVoxelModel())
+    assert isinstance(result, VolumeSegmentation)
+    assert np.array_equal(result.labels, labels)
+    assert (result.n_objects, result.names) == (2, {1: "dim", 2: "bright"})
+    assert np.array_equal(segment(image.data[0], NullVoxelModel()).labels, labels)
+    assert repr(result) == "VolumeSegmentation(2 of 2 structures in 20 x 24 x 28 voxels)"
+
+
+@pytest.mark.parametrize("option", [{"page": 0}, {"mpp": 1.0}, {"halo": 3}, {"points": Points.of(ndim=3)}])
+def test_options_for_planes_do_not_go_with_a_scan(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))} is for models of planes, which null_volume is not"):
+        segment(blocks()[0], NullVoxelModel(), **option)
+
+
+@pytest.mark.parametrize("option", [{"frame": 0}, {"series": "x"}, {"flips": False}, {"keep": ["prompt"]}])
+def test_options_for_scans_do_not_go_with_a_plane(option, null_model, blobs):
+    with pytest.raises(ValueError, match=f"{next(iter(option))} is for models of scans, which null is not"):
+        segment(blobs[0], null_model, **option)
+
+
+def test_frames_and_series_are_of_files():
+    for option in ({"frame": 0}, {"series": "x"}):
+        with pytest.raises(ValueError, match=r"only .* have .*; pass the scan that is meant"):
+            segment(blocks()[0], NullVoxelModel(), **option)
+
+
+def test_a_plane_is_no_scan(blobs):
+    with pytest.raises(ValueError, match="80 x 112 pixels, and null_volume is for scans, of three axes"):
+        segment(blobs[0], NullVoxelModel())

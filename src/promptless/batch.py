@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from promptless.config import INSTANCES, VOXELS
 from promptless.embeddings import Embeddings
 from promptless.errors import reason
 from promptless.image import Origin
-from promptless.io import manifests, outputs
+from promptless.io import manifests, outputs, scans
 from promptless.io.hashes import sha256
 from promptless.io.readers.folders import images_in
-from promptless.model import Model
+from promptless.io.scans.folders import scans_in
+from promptless.model import AnyModel, VoxelModel
 from promptless.pipeline import segment
 from promptless.registry import model_hash
 
@@ -40,31 +42,44 @@ class Outcome:
 
     job: Job
     state: str
-    n_objects: int = 0
+    n_objects: int = 0  # structures, of a scan
     origin: Origin = field(default_factory=Origin)
     message: str = ""
     paths: dict[str, Path] | None = None
 
 
-def jobs(sources: Iterable[Path], recursive: bool = False, output: Path | None = None) -> list[Job]:
+def jobs(
+    sources: Iterable[Path], recursive: bool = False, output: Path | None = None, kind: str = INSTANCES
+) -> list[Job]:
     """Return a job per image file; where stems coincide, the suffix joins the name of the outputs.
 
-    With `recursive` folders stand for all that is below them, and the outputs lie in the same folders below
-    `output`, from where nothing is read.
+    For a model of the `kind` VOXELS it is one per scan: a file, or a DICOM folder. With `recursive` folders stand for
+    all that is below them, and the outputs lie in the same folders below `output`, from where nothing is read.
     """
     sources = list(sources)
-    files = [(path, below(path, sources)) for path in images_in(sources, recursive, output)]
-    stems = Counter((folder, path.stem) for path, folder in files)
+    find = scans_in if kind == VOXELS else images_in
+    files = [(path, below(path, sources)) for path in find(sources, recursive, output)]
+    stems = Counter((folder, stem(path)) for path, folder in files)
     taken: set[tuple[str, str]] = set()
     unique = []
     for path, folder in files:
-        alone = stems[folder, path.stem] == 1
-        name = path.stem if alone else f"{path.stem}_{path.suffix[1:].lower()}"
+        alone = stems[folder, stem(path)] == 1
+        name = stem(path) if alone else f"{stem(path)}_{ending(path)}"
         numbered = chain([name], (f"{name}_{i}" for i in count(2)))
         free = next(n for n in numbered if (str(folder).casefold(), n.casefold()) not in taken)
         taken.add((str(folder).casefold(), free.casefold()))
         unique.append(Job(path, free, folder))
     return unique
+
+
+def stem(path: Path) -> str:
+    """Return what the outputs of a file or folder are named after."""
+    return path.name if path.is_dir() else scans.without_suffix(path)
+
+
+def ending(path: Path) -> str:
+    """Return what tells a file or folder from others of its stem."""
+    return "dicom" if path.is_dir() else path.suffix[1:].lower()
 
 
 def below(path: Path, sources: Iterable[Path]) -> Path:
@@ -75,7 +90,7 @@ def below(path: Path, sources: Iterable[Path]) -> Path:
 
 def segment_all(
     todo: Sequence[Job],
-    model: Model,
+    model: AnyModel,
     folder: Path,
     *,
     overwrite: bool = False,
@@ -93,32 +108,46 @@ def segment_all(
     interrupted batch goes on where it stopped. A file that promptless did not write is not replaced unless
     `overwrite`, and one that is to be read never is.
     """
-    style = overlay or outputs.PLAIN
-    kinds = outputs.wanted(also, style)
     request = Request(requested(model, options), frozenset(also), overlay)
-    spare(todo, folder, kinds)
+    kinds = {job: outputs_of(job, model, also, overlay) for job in todo}
+    spare(kinds, folder)
     for i, job in enumerate(todo):
         progress(i, job.source.name)
         target = folder / job.below
-        targets = outputs.paths(target, job.name, kinds)
+        targets = outputs.paths(target, job.name, kinds[job])
         try:
             kept = Embeddings(target / f"{job.name}_embedding") if keep_embedding else None
             if not overwrite and finished(job, targets["manifest"], request, kept):
                 yield Outcome(job, "skipped", paths=targets)
                 continue
             if not overwrite:
-                keep_foreign(outputs.foreign(target, job.name, kinds))
+                keep_foreign(outputs.foreign(target, job.name, kinds[job]))
             told = BatchProgress(progress, i, job.source.name)
-            result = segment(job.source, model, embeddings=kept, progress=told, **options)
-            result = replace(result, manifest={**result.manifest, "requested": request.options, "overlay": style})
-            saved = outputs.save(result, target, job.name, kinds)
+            result = one(job, model, also, overlay, {**options, "embeddings": kept, "progress": told})
+            result = replace(result, manifest=result.manifest | {"requested": request.options})
+            saved = outputs.save(result, target, job.name, kinds[job])
             yield Outcome(job, "done", result.n_objects, result.image.origin, paths=saved)
         except Exception as error:  # whatever is wrong with one image, the others go on
             log.debug("%s", job.source, exc_info=True)
             yield Outcome(job, "failed", message=reason(error))
 
 
-def requested(model: Model, options: dict[str, Any]) -> dict[str, Any]:
+def outputs_of(job: Job, model: AnyModel, also: Sequence[str], overlay: str | None) -> dict[str, outputs.Output]:
+    """Return the outputs of a job."""
+    if model.config.output == VOXELS:
+        return outputs.of_scan(also, job.source.is_dir() or scans.like_dicom(job.source))
+    return outputs.wanted(also, overlay or outputs.PLAIN)
+
+
+def one(job: Job, model: AnyModel, also: Sequence[str], overlay: str | None, options: dict[str, Any]) -> outputs.Result:
+    """Segment an image, or a scan with what its outputs need beside labels."""
+    if isinstance(model, VoxelModel):
+        return segment(job.source, model, keep=also, **options)
+    result = segment(job.source, model, **options)
+    return replace(result, manifest=result.manifest | {"overlay": overlay or outputs.PLAIN})
+
+
+def requested(model: AnyModel, options: dict[str, Any]) -> dict[str, Any]:
     """Return what decides, beside the image, what comes out."""
     return {"model": model_hash(model.config), **options}
 
@@ -160,13 +189,15 @@ def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None
     return whole and all(p.is_file() for p in written.values()) and (kept is None or kept.folder.is_dir())
 
 
-def spare(todo: Sequence[Job], folder: Path, kinds: dict[str, outputs.Output]) -> None:
-    """Raise where an output would take the place of an image that is to be read."""
+def spare(todo: Mapping[Job, dict[str, outputs.Output]], folder: Path) -> None:
+    """Raise where an output would take the place of an image that is to be read, or lie in a folder that is."""
     sources = {job.source.resolve() for job in todo}
-    for job in todo:
+    for job, kinds in todo.items():
         for path in outputs.paths(folder / job.below, job.name, kinds).values():
             if path.resolve() in sources:
                 raise FileExistsError(f"{path} is to be read, and an output of {job.source}; choose another folder")
+            if job.source.resolve() in path.resolve().parents:
+                raise FileExistsError(f"{path} would lie in the folder that is read; choose another folder")
 
 
 def keep_foreign(files: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""What would happen to an image: looked at, and the middle of it segmented, before all of it is."""
+"""What would happen to an image or a scan: looked at, and the middle of it segmented, before all of it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from promptless import voxels
 from promptless.config import SEMANTIC
-from promptless.image import Origin, Shape
+from promptless.image import Image, Origin, Shape
 from promptless.io.readers import memory
-from promptless.model import Model
-from promptless.pipeline import opened, segment_tile
+from promptless.model import AnyModel, Model, VoxelModel
+from promptless.pipeline import opened, opened_scan, segment_tile
 from promptless.prompts import Points
 from promptless.record import Steps
 from promptless.semantic import answer_tile, asked_whole, cut
@@ -87,6 +88,78 @@ def check(
         seconds * seen / prod(part.shape),
         memory.needed(0, len(image.data), image.shape, image.data.dtype),
     )
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """How a scan would be segmented. Lengths are along (z, y, x), in voxels, of `seen` and `crop` those of the model.
+
+    `seconds` and `memory_bytes` are estimates, as in `Report`; reading and writing are not among the seconds.
+    """
+
+    source: str
+    origin: Origin
+    shape: Shape
+    dtype: str
+    spacing: tuple[float, ...] | None
+    unit: str
+    orientation: str  # of the file's axes: towards right or left, front (anterior) or back, head (superior) or feet
+    seen: Shape
+    crop: Shape
+    crops: int
+    views: int
+    structures: tuple[str, ...]
+    seconds: float
+    memory_bytes: int
+
+
+def check_scan(
+    path: Path,
+    model: AnyModel,
+    *,
+    frame: int | None = None,
+    series: str | None = None,
+    tile: int | None = None,
+    flips: bool | None = None,
+) -> ScanReport:
+    """Return how the scan at `path` would be segmented; raise where it would not."""
+    from promptless.io.scans import nifti
+
+    able = voxels.for_volumes(model)
+    image = opened_scan(path, able.config, frame, series)
+    plan = voxels.plan(image, able.config, tile, flips)
+    voxels.check_room(plan, image, able)
+    return ScanReport(
+        str(path),
+        image.origin,
+        image.shape,
+        str(image.data.dtype),
+        image.spacing,
+        image.unit,
+        nifti.orientation(image),
+        plan.seen,
+        plan.crop,
+        plan.n_crops,
+        len(plan.mirrors),
+        able.config.classes,
+        seconds_for(image, plan, able),
+        voxels.needed(plan, image) + voxels.room(able, plan.crop).needed,
+    )
+
+
+def seconds_for(image: Image, plan: voxels.Plan, model: VoxelModel) -> float:
+    """Return about how long a scan takes: looking at it, one crop, and deciding a few planes are timed."""
+    began = time.perf_counter()
+    seen = voxels.look(image, model.config, plan)
+    looked = time.perf_counter()
+    starts = [(n - side) // 2 for n, side in zip(plan.padded, plan.crop, strict=True)]
+    centre = [slice(start, start + side) for start, side in zip(starts, plan.crop, strict=True)]
+    voxels.view(model, seen.crop(*centre), plan, prompted=False)
+    answered = time.perf_counter()
+    planes = min(plan.planes, plan.own[0])
+    voxels.likeliest(np.ones((plan.channels, planes, *plan.seen[1:]), np.float32), plan.own[1:])
+    decided = time.perf_counter() - answered
+    return looked - began + (answered - looked) * plan.n_crops + decided * plan.own[0] / planes
 
 
 def sample(view: View, part: Tile, model: Model) -> tuple[float, float | None]:

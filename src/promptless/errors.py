@@ -31,7 +31,7 @@ def named(path: Path) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Return what went wrong in one line; errors that are not ours also say what they are."""
-    if isinstance(error, MemoryError):
-        return "out of memory; smaller tiles need less (--tile)"
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"out of memory{f' ({text})' if text else ''}; smaller tiles need less (--tile)"
     return text if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: {text}"

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptless import labels as label_images
-from promptless import semantic, stitch
+from promptless import semantic, stitch, voxels
 from promptless.classify import class_maps, classified
-from promptless.config import SEMANTIC
+from promptless.config import SEMANTIC, VOXELS, ModelConfig
 from promptless.embeddings import Embeddings
-from promptless.errors import UnreadableImageError, VolumeError
+from promptless.errors import UnreadableImageError
 from promptless.image import Image, Shape
+from promptless.io import scans
 from promptless.io.hashes import sha256
+from promptless.io.readers.families import suffix_of
 from promptless.loading import load
 from promptless.masks import Masks
-from promptless.model import ImageEmbedding, Model
+from promptless.model import ImageEmbedding, Model, VoxelModel
 from promptless.prompts import Points, Prompt, Prompts
 from promptless.propose import coarse_labels, propose
 from promptless.record import Steps, manifest
-from promptless.registry import fitting
-from promptless.result import Segmentation
+from promptless.registry import fitting, for_volumes
+from promptless.result import Segmentation, Series, VolumeSegmentation
 from promptless.tiles import Tile
 from promptless.view import View, each, encode, tiling, whole
 from promptless.windows import decode
@@ -34,10 +36,26 @@ DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile
 """How an image is segmented where nothing else is asked for."""
 
 Progress = Callable[[int, int], None]
+Source = str | Path | NDArray[np.generic] | Image
 
 
-def segment(  # noqa: PLR0913  the one door, and every argument of it optional
-    source: str | Path | NDArray[np.generic] | Image,
+@overload
+def segment(
+    source: Source,
+    model: VoxelModel,
+    *,
+    frame: int | None = None,
+    series: str | None = None,
+    tile: int | None = None,
+    flips: bool | None = None,
+    keep: Sequence[str] = (),
+    progress: Progress = ...,
+) -> VolumeSegmentation: ...
+
+
+@overload
+def segment(
+    source: Source,
     model: str | Path | Model = "nuclei",
     *,
     channel: int | str | None = None,
@@ -48,9 +66,29 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     halo: int | None = None,
     points: Points | None = None,
     embeddings: Embeddings | None = None,
+    progress: Progress = ...,
+) -> Segmentation: ...
+
+
+def segment(  # noqa: PLR0913  the one door, and every argument of it optional
+    source: Source,
+    model: str | Path | Model | VoxelModel = "nuclei",
+    *,
+    channel: int | str | None = None,
+    page: int | None = None,
+    mpp: float | None = None,
+    min_score: float | None = None,
+    tile: int | None = None,
+    halo: int | None = None,
+    points: Points | None = None,
+    embeddings: Embeddings | None = None,
+    frame: int | None = None,
+    series: str | None = None,
+    flips: bool | None = None,
+    keep: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
-) -> Segmentation:
-    """Find and outline every object in an image.
+) -> Segmentation | VolumeSegmentation:
+    """Find and outline every object in an image, or every structure in a scan.
 
     `source` is a file, an array (y, x) or (y, x, colour), or an `Image`. `model` is the name of one that
     ships, a model folder, or a model from `promptless.load`, which saves time over many images.
@@ -64,9 +102,49 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     `points` (pixels of the image) are an expert's, and join those that a semantic model asks itself; elsewhere
     they are given to `edit`.
     `embeddings` keeps what the encoder saw, for edits. `progress(done, total)` is told of every tile.
+
+    With a model for volumes the result is a `VolumeSegmentation`, and `source` a NIfTI file, a DICOM folder, file or
+    .zip, an array (z, y, x), or an `Image`. `frame` (from 0) chooses in a NIfTI file of four axes, `series` (name or
+    UID) among DICOM series; `tile` bounds the sides of crops, `flips` says whether mirrored views are averaged (by
+    default as the model's configuration has it), `keep` names "probabilities" and "prompt" where the result shall have
+    them. Of the other options only `progress` goes with it.
     """
-    arguments = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "tile": tile, "halo": halo}
-    model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
+    model = load(model) if isinstance(model, str | Path) else model
+    planar = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "halo": halo}
+    if model.config.output == VOXELS:
+        unfit({**planar, "points": points, "embeddings": embeddings}, "planes", model.config)
+        return scanned(source, model, {"frame": frame, "series": series, "tile": tile, "flips": flips}, keep, progress)
+    unfit({"frame": frame, "series": series, "flips": flips, "keep": keep or None}, "scans", model.config)
+    assert not isinstance(model, VoxelModel), "its output would say so"
+    return found_in(source, model, {**planar, "tile": tile}, points, embeddings, progress)
+
+
+def scanned(
+    source: Source, model: Model | VoxelModel, arguments: dict[str, Any], keep: Sequence[str], progress: Progress
+) -> VolumeSegmentation:
+    """Return the structures of a scan; where it comes from DICOM, with the series that it was read from."""
+    steps = Steps()
+    with steps.timed("read"):
+        image = opened_scan(source, model.config, arguments["frame"], arguments["series"])
+    result = voxels.segmented(image, model, {**arguments, "keep": list(keep)}, steps, progress)
+    if not isinstance(source, str | Path):
+        return result
+    path = Path(source)
+    record = result.manifest | {"input": {"name": path.name, "sha256": sha256(path)}}
+    series = Series(path, arguments["series"]) if scans.is_dicom(path) else None
+    return replace(result, manifest=record, series=series)
+
+
+def found_in(
+    source: Source,
+    model: Model,
+    arguments: dict[str, Any],
+    points: Points | None,
+    embeddings: Embeddings | None,
+    progress: Progress,
+) -> Segmentation:
+    """Return the objects of an image."""
+    steps = Steps()
     empty, view = begun(source, model, arguments, steps)
     if model.config.output == SEMANTIC:
         refuse(embeddings, f"{model.config.name} takes no edits, which kept embeddings are for; do not keep them")
@@ -94,7 +172,7 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
 
 
 def prompt(
-    source: str | Path | NDArray[np.generic] | Image,
+    source: Source,
     model: str | Path | Model = "nuclei",
     *,
     channel: int | str | None = None,
@@ -120,15 +198,19 @@ def prompt(
     return Prompts(view.image.shape, tuple(replace(p, id=number) for number, p in enumerate(found, start=1)))
 
 
+def unfit(options: dict[str, Any], kind: str, config: ModelConfig) -> None:
+    """Raise where an option is given that is for models of another kind."""
+    for name, given in options.items():
+        refuse(given, f"{name} is for models of {kind}, which {config.name} is not; leave it out")
+
+
 def refuse(given: object | None, message: str) -> None:
     """Raise where an argument is given that does not go with the model."""
     if given is not None:
         raise ValueError(message)
 
 
-def begun(
-    source: str | Path | NDArray[np.generic] | Image, model: Model, arguments: dict[str, Any], steps: Steps
-) -> tuple[Segmentation, View]:
+def begun(source: Source, model: Model, arguments: dict[str, Any], steps: Steps) -> tuple[Segmentation, View]:
     """Return a segmentation of an image that has no object yet, and how the model looks at the image."""
     tile, halo = tiling(model.config, arguments["tile"], arguments["halo"])
     with steps.timed("read"):
@@ -204,9 +286,7 @@ def near_core(prompts: Prompts, tile: Tile) -> Prompts:
     return Prompts(prompts.shape, tuple(inside))
 
 
-def opened(
-    source: str | Path | NDArray[np.generic] | Image, page: int | None, channel: int | str | None, mpp: float | None
-) -> Image:
+def opened(source: Source, page: int | None, channel: int | str | None, mpp: float | None) -> Image:
     """Return the image that is meant, with the page, the channel and the pixel size that the caller chose."""
     if isinstance(source, str | Path):
         image = from_file(Path(source), page, channel)
@@ -222,8 +302,23 @@ def from_file(path: Path, page: int | None, channel: int | str | None) -> Image:
     """Read an image file; where it is a volume, say which models are for volumes."""
     from promptless.io.readers import read
 
-    try:
-        return read(path, page, channel)
-    except VolumeError as error:
-        models = ", ".join(fitting(3)) or "none that ships"
-        raise UnreadableImageError(f"{error}; models for volumes: {models}") from error
+    if path.exists() and scans.is_scan(path):
+        raise UnreadableImageError(f"{path} holds a scan, and this model is for planes; {for_volumes()}")
+    return read(path, page, channel)
+
+
+def opened_scan(source: Source, config: ModelConfig, frame: int | None, series: str | None) -> Image:
+    """Return the scan that is meant; of several frames or series, the one that the caller chose."""
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if path.is_file() and suffix_of(path) and not scans.is_scan(path):
+            raise UnreadableImageError(
+                f"{path} is an image of planes, and {config.name} is for scans (NIfTI, DICOM); take a model for "
+                f"planes: {', '.join(fitting(2))}"
+            )
+        return scans.read(path, frame=frame, series=series)
+    refuse(frame, "only files have frames; pass the scan that is meant")
+    refuse(series, "only DICOM folders have series; pass the scan that is meant")
+    if isinstance(source, Image):
+        return source
+    return Image(np.asarray(source)[None]) if np.ndim(source) == 3 else Image.from_array(source)

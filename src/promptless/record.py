@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from promptless import __version__
 from promptless.config import ModelConfig
+from promptless.image import Image
 from promptless.model import Model
 from promptless.registry import model_hash
 from promptless.view import View
+
+PACKAGES = ("numpy", "scipy", "scikit-image", "onnxruntime")
+SCAN_PACKAGES = ("nibabel", "pydicom", "torch")
+MODULES = {"scikit-image": "skimage"}
+"""Packages that are imported under another name."""
 
 
 @dataclass
@@ -39,26 +46,49 @@ class Steps:
 
 def manifest(model: Model, view: View, arguments: dict[str, Any], steps: Steps) -> dict[str, Any]:
     """Return the record of a run: what it was made with, and how long each step took."""
-    origin = view.image.origin
-    packages = ("numpy", "scipy", "scikit-image", "onnxruntime")
-    versions = {"promptless": __version__, "python": platform.python_version()}
     return {
-        "versions": versions | {name: metadata.version(name) for name in packages},
-        "model": named(model.config),
-        "arguments": {name: plain(value) for name, value in arguments.items()},
+        **made_with(model.config, arguments, PACKAGES),
         "image": {
-            "shape": list(view.image.data.shape),
-            "dtype": str(view.image.data.dtype),
-            "spacing": None if view.image.spacing is None else [float(size) for size in view.image.spacing],
-            "unit": view.image.unit,
-            **{name: plain(value) for name, value in asdict(origin).items()},
-            "channel_names": list(origin.channel_names),
-            "notes": list(origin.notes),
+            **pictured(view.image),
             "intensity_range": [float(view.low), float(view.high)],
             "zoom": float(view.zoom),
         },
         "tiles": len(view.tiles(arguments["tile"], arguments["halo"])),
         "seconds": steps.rounded(),
+    }
+
+
+def of_scan(image: Image, config: ModelConfig, arguments: dict[str, Any], crops: int, steps: Steps) -> dict[str, Any]:
+    """Return the record of a run over a scan, which was cut into so many crops."""
+    return {
+        **made_with(config, arguments, (*PACKAGES, *SCAN_PACKAGES)),
+        "image": {**pictured(image), "affine": None if image.affine is None else image.affine.tolist()},
+        "tiles": crops,
+        "seconds": steps.rounded(),
+    }
+
+
+def made_with(config: ModelConfig, arguments: dict[str, Any], packages: Iterable[str]) -> dict[str, Any]:
+    """Return the versions of what is installed of `packages`, the model, and what was asked."""
+    versions = {"promptless": __version__, "python": platform.python_version()}
+    return {
+        "versions": versions
+        | {name: metadata.version(name) for name in packages if find_spec(MODULES.get(name, name))},
+        "model": named(config),
+        "arguments": {name: plain(value) for name, value in arguments.items()},
+    }
+
+
+def pictured(image: Image) -> dict[str, Any]:
+    """Return what was read."""
+    return {
+        "shape": list(image.data.shape),
+        "dtype": str(image.data.dtype),
+        "spacing": None if image.spacing is None else [float(size) for size in image.spacing],
+        "unit": image.unit,
+        **{name: plain(value) for name, value in asdict(image.origin).items()},
+        "channel_names": list(image.origin.channel_names),
+        "notes": list(image.origin.notes),
     }
 
 

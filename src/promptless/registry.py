@@ -24,6 +24,13 @@ def fitting(n_axes: int) -> list[str]:
     return [name for name in names() if len(ModelConfig.read(WEIGHTS / name / CONFIG).kind.axes) == n_axes]
 
 
+def for_volumes() -> str:
+    """Return which models are for volumes, in words."""
+    names = ", ".join(fitting(3))
+    untold = "none ship yet; train one on labelled scans (`promptless train`) and give its folder: --model FOLDER"
+    return f"models for volumes: {names or untold}"
+
+
 def find(name_or_folder: str | Path) -> Path:
     """Return the folder of a model given by name or by path."""
     folder = Path(name_or_folder)

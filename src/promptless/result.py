@@ -15,6 +15,7 @@ from promptless.image import Image
 from promptless.masks import Masks
 from promptless.measure import kinds, measure
 from promptless.prompts import Prompts
+from promptless.structures import structures
 
 if TYPE_CHECKING:
     import pandas
@@ -111,3 +112,61 @@ class Segmentation:
 
     def __repr__(self) -> str:
         return f"Segmentation({self.n_objects} objects in {' x '.join(map(str, self.labels.shape))} pixels)"
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The DICOM series that a scan was read from: a folder or .zip, and which one in it where there are several."""
+
+    path: Path
+    chosen: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeSegmentation:
+    """A scan's structures, with all that is needed to save, check or repeat them.
+
+    `labels` (z, y, x) has 0 for the background and 1, 2, ... for the classes, on the scan's own grid. Where they were
+    asked to be kept, `probabilities` (1 + classes, z, y, x) are in units of 1 / 255, and `prompt` (z, y, x) is the
+    length of the model's dense prompt. `manifest` says how it was made.
+    """
+
+    image: Image
+    labels: NDArray[np.integer[Any]]
+    probabilities: NDArray[np.uint8] | None = None
+    prompt: NDArray[np.float16] | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+    series: Series | None = None
+
+    @cached_property
+    def structures(self) -> Objects:
+        """The table of structures, a row for every class; it is measured when it is first asked for."""
+        return Objects(structures(self.labels, self.image, self.class_names))
+
+    @property
+    def n_objects(self) -> int:
+        """How many structures were found."""
+        return int((self.structures["voxels"] > 0).sum())
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes 1, 2, ..."""
+        return tuple(self.manifest.get("model", {}).get("classes", ()))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the classes by their labels, the background left out."""
+        return dict(enumerate(self.class_names, start=1))
+
+    def save(self, folder: str | Path, name: str = "scan", *, also: Iterable[str] = ()) -> dict[str, Path]:
+        """Write the outputs into `folder` as NAME_labels.nii.gz and so on, and return the paths by kind.
+
+        `also` names more of them: "probabilities", "prompt", where these were kept.
+        """
+        from promptless.io.outputs import of_scan, save
+
+        return save(self, Path(folder), name, of_scan(also, self.series is not None))
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.labels.shape))
+        return f"VolumeSegmentation({self.n_objects} of {len(self.class_names)} structures in {size} voxels)"

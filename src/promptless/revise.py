@@ -71,7 +71,7 @@ def revise(
     before = {} if previous is None else previous.manifest
     style = overlay or before.get("overlay", outputs.PLAIN)
     kinds = outputs.wanted({*also, *before.get("outputs", {})} & {*outputs.ON_REQUEST}, style)
-    spare([job], folder, kinds)
+    spare({job: kinds}, folder)
     if not overwrite:
         keep_foreign([path for path in outputs.foreign(place, job.name, kinds) if path.name != own_prompts(job)])
     if model.config.output == SEMANTIC:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,23 +14,33 @@ from promptless.cli.edge import (
     Channel,
     Device,
     Exit,
+    Flips,
+    Frame,
     Halo,
     Page,
+    SeriesName,
     TileSide,
     Verbose,
     chatter,
-    fail,
+    only,
     reporting,
     threads_from_environment,
 )
+from promptless.cli.segment import work
+from promptless.config import VOXELS
 from promptless.errors import reason
 
 if TYPE_CHECKING:
-    from promptless.check import Report
+    from promptless.check import Report, ScanReport
+
+TOWARDS = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "head", "I": "feet"}
 
 
 def check(
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Image files, scans (NIfTI, DICOM folder or .zip), or folders.", metavar="IMAGE_OR_FOLDER"),
+    ],
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
     ] = "nuclei",
@@ -39,27 +49,33 @@ def check(
     mpp: Annotated[float | None, typer.Option(min=0, help="Size of a pixel in micrometres.")] = None,
     tile: TileSide = None,
     halo: Halo = None,
+    frame: Frame = None,
+    series: SeriesName = None,
+    flips: Flips = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON per image.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what would be read and done for each image, and what time and memory it would take; write nothing."""
+    """Say what would be read and done for each image or scan, and what time and memory it would take; write nothing."""
     chatter(False, verbose)
+    planar: dict[str, Any] = {"channel": channel, "page": page, "mpp": mpp, "halo": halo}
+    of_scans: dict[str, Any] = {"frame": frame, "series": series, "flips": flips}
     with reporting(verbose, "interrupted"):
         from promptless import check as story
-        from promptless.io.readers.folders import images_in
         from promptless.loading import load
 
-        files = images_in(images, recursive)
-        if not files:
-            fail(f"there is no image in {', '.join(map(str, images))}")
         loaded = load(model, threads=threads_from_environment(), device=device)
-        options = {"channel": channel, "page": page, "mpp": mpp, "tile": tile, "halo": halo}
+        only(loaded.config, planar, of_scans)
+        scans = loaded.config.output == VOXELS
         works = []
-        for path in files:
+        for path in (job.source for job in work(images, recursive, None, loaded.config)):
             try:
-                report = story.check(path, loaded, **options)
+                report = (
+                    story.check_scan(path, loaded, tile=tile, **of_scans)
+                    if scans
+                    else story.check(path, loaded, tile=tile, **planar)
+                )
             except (ValueError, OSError, MemoryError) as error:
                 works.append(False)
                 refusal = {"source": str(path), "works": False, "message": reason(error)}
@@ -71,8 +87,35 @@ def check(
         raise typer.Exit(Exit.PARTIAL if any(works) else Exit.ERROR)
 
 
-def in_words(report: Report) -> Iterator[str]:
+def of_scan(report: ScanReport) -> Iterator[str]:
+    """Yield what the report of a scan says."""
+    z, y, x = report.shape
+    size = "not known"
+    if report.spacing is not None:
+        lengths = " x ".join(f"{n * s:.0f}" for n, s in zip(report.shape, report.spacing, strict=True))
+        size = f"{' x '.join(f'{s:g}' for s in report.spacing)} {report.unit}; the scan spans {lengths} {report.unit}"
+    seen = "taken as it is" if report.seen == report.shape else f"resampled to {' x '.join(map(str, report.seen))}"
+    yield f"{Path(report.source).name}: would be segmented"
+    yield f"  file          {report.origin.axes}; its axes run {', '.join(TOWARDS[c] for c in report.orientation)}"
+    yield from (f"  note          {note}" for note in report.origin.notes)
+    yield f"  scan          {z} x {y} x {x} voxels (z, y, x), {report.dtype}"
+    yield f"  voxel size    {size}"
+    yield f"  structures    {len(report.structures)}: {', '.join(report.structures)}"
+    yield f"  seen          {seen}, in {report.crops} crops of {' x '.join(map(str, report.crop))}" + (
+        f", each in {report.views} mirrored views" if report.views > 1 else ""
+    )
+    yield f"  estimates     {duration(report.seconds)}, {report.memory_bytes / 2**30:.1f} GB of memory"
+
+
+def in_words(report: Report | ScanReport) -> Iterator[str]:
     """Yield what a report says, in lines for a person."""
+    from promptless.check import ScanReport
+
+    return of_scan(report) if isinstance(report, ScanReport) else of_image(report)
+
+
+def of_image(report: Report) -> Iterator[str]:
+    """Yield what the report of an image says."""
     y, x = report.shape
     yield f"{Path(report.source).name}: would be segmented"
     yield f"  file          {report.origin.axes}" + (f"; {report.origin} is read" if str(report.origin) else "")

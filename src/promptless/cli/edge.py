@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from promptless.config import VOXELS
 from promptless.errors import reason
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from promptless.config import ModelConfig
 
 PACE = 120.0
 """Seconds by which a progress bar judges how fast it goes; a step of a large backbone may take many."""
@@ -51,6 +54,13 @@ TileSide = Annotated[
     int | None, typer.Option(min=64, help="Pixels per side that the model sees at once; 1024, or what it takes.")
 ]
 Halo = Annotated[int | None, typer.Option(min=0, help="Pixels of context around a tile, on each side; 128, or fewer.")]
+Frame = Annotated[int | None, typer.Option(min=0, help="Use this frame of a scan of four axes, counted from 0.")]
+SeriesName = Annotated[
+    str | None, typer.Option("--series", metavar="NAME|UID", help="Use this of several DICOM series.")
+]
+Flips = Annotated[
+    bool | None, typer.Option("--flips/--no-flips", help="Average mirrored views of a scan, eight times the work.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more, and show tracebacks.")]
 
 
@@ -82,6 +92,16 @@ def one_of(word: str, known: Collection[str], option: str) -> str:
     if word not in known:
         raise typer.BadParameter(f"{word!r} is none of {', '.join(known)}", param_hint=option)
     return word
+
+
+def only(config: ModelConfig, planar: dict[str, Any], of_scans: dict[str, Any]) -> None:
+    """Refuse an option that is given and does not go with a model, as wrong usage."""
+    volumetric = config.output == VOXELS
+    for name, value in (planar if volumetric else of_scans).items():
+        if value is not None and value is not False:
+            kind, other = ("planes", "scans") if volumetric else ("scans", "planes")
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"it is for models of {kind}, and {config.name} is for {other}", param_hint=option)
 
 
 def chatter(quiet: bool, verbose: bool) -> None:

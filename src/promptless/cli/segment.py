@@ -15,9 +15,12 @@ from promptless.cli.edge import (
     Channel,
     Device,
     Exit,
+    Flips,
+    Frame,
     Halo,
     Page,
     Quiet,
+    SeriesName,
     TileSide,
     Verbose,
     bar,
@@ -25,22 +28,27 @@ from promptless.cli.edge import (
     fail,
     listed,
     one_of,
+    only,
     reporting,
     threads_from_environment,
     writable,
 )
+from promptless.config import VOXELS
 
 if TYPE_CHECKING:
     from promptless.batch import Job, Outcome
+    from promptless.config import ModelConfig
     from promptless.model import Model
     from promptless.revise import Revision
 
 
 def segment(
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE_OR_FOLDER")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Image files, scans (NIfTI, DICOM folder or .zip), or folders.", metavar="IMAGE_OR_FOLDER"),
+    ],
     output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="Folder for the outputs; or OUT.ome.zarr, for an image of any size."),
+        Path, typer.Option("-o", "--output", help="Folder for the outputs; or OUT.ome.zarr, for an image of any size.")
     ],
     model: Annotated[
         str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
@@ -61,6 +69,15 @@ def segment(
     ] = None,
     keep_embedding: Annotated[
         bool, typer.Option("--keep-embedding", help="Keep what the encoder saw, for quick edits (512 B per 16 pixels).")
+    ] = False,
+    frame: Frame = None,
+    series: SeriesName = None,
+    flips: Flips = None,
+    save_probabilities: Annotated[
+        bool, typer.Option("--save-probabilities", help="Keep the probability of every class of a scan.")
+    ] = False,
+    save_prompt: Annotated[
+        bool, typer.Option("--save-prompt", help="Draw where the model prompted itself in a scan.")
     ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all by default.")] = None,
     device: Device = "auto",
@@ -91,7 +108,7 @@ def segment(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find and outline every nucleus; write labels, table, prompts, GeoJSON, overlay and manifest for each image."""
+    """Find every nucleus of an image, or every structure of a scan; write labels, table, picture, manifest and more."""
     chatter(quiet, verbose)
     if mpp is not None and not 0 < mpp < math.inf:
         raise typer.BadParameter(f"{mpp} is not a pixel size; give micrometres above 0", param_hint="--mpp")
@@ -128,35 +145,70 @@ def segment(
 
     more = listed(also or [], outputs.ON_REQUEST, "--also")
     one_of(overlay or outputs.PLAIN, outputs.OVERLAYS, "--overlay")
+    planar: dict[str, Any] = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "halo": halo}
+    planar |= {"also": more or None, "overlay": overlay, "keep_embedding": keep_embedding}
+    clicks = {"prompts": prompts, "point": point, "negative": negative}
+    of_scans: dict[str, Any] = {"frame": frame, "series": series, "flips": flips}
+    of_scans |= {"save_probabilities": save_probabilities, "save_prompt": save_prompt}
     with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
         threads = threads or threads_from_environment()
         from promptless import batch
-        from promptless.io.readers.folders import others_in
         from promptless.loading import load
-        from promptless.view import tiling
 
-        todo = batch.jobs(images, recursive, output)
-        if not todo:
-            fail(f"there is no image in {', '.join(map(str, images))}; PNG, JPEG, BMP, WebP, TIFF and NPY are read")
         loaded = load(model, threads=threads, device=device)
-        tile, halo = tiling(loaded.config, tile, halo)
+        only(loaded.config, planar | clicks, of_scans)
+        todo = work(images, recursive, output, loaded.config)
+        options = chosen(loaded.config, planar, of_scans, tile) | {"overwrite": overwrite}
         writable(output)
-        options: dict[str, Any] = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score}
-        options |= {"tile": tile, "halo": halo, "also": more, "overlay": overlay, "overwrite": overwrite}
         outcomes: list[Outcome] = []
-        if prompts or point or negative:
+        if any(clicks.values()):
             revision = asked(todo, prompts, point or [], negative or [])
             outcomes.append(revised(todo[0], loaded, output, revision, quiet, **options))
             typer.echo(as_line(outcomes[0]) if as_json else as_text(outcomes[0]))
             finish(outcomes, 0, quiet)
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
-            work = batch.segment_all(todo, loaded, output, keep_embedding=keep_embedding, progress=advance, **options)
-            for outcome in work:
+            done = batch.segment_all(todo, loaded, output, keep_embedding=keep_embedding, progress=advance, **options)
+            for outcome in done:
                 outcomes.append(outcome)
                 typer.echo(
                     as_line(outcome) if as_json else as_text(outcome), err=outcome.state == "failed" and not as_json
                 )
-    finish(outcomes, others_in(images, recursive, output), quiet)
+    finish(outcomes, passed_over(images, recursive, output, loaded.config), quiet)
+
+
+def work(images: list[Path], recursive: bool, output: Path | None, config: ModelConfig) -> list[Job]:
+    """Return the jobs that there are for a model; where there is none for it, say what is read, and by what."""
+    from promptless import batch
+    from promptless.io import scans
+    from promptless.registry import for_volumes
+
+    todo = batch.jobs(images, recursive, output, config.output)
+    where = ", ".join(map(str, images))
+    if config.output == VOXELS:
+        return todo or fail(f"there is no scan in {where}; NIfTI, and DICOM as a folder, file or .zip, are read")
+    if all(scans.is_scan(path) for path in [job.source for job in todo] or images):
+        fail(f"{where} holds scans, and {config.name} is for planes; {for_volumes()}")
+    return todo or fail(f"there is no image in {where}; PNG, JPEG, BMP, WebP, TIFF and NPY are read")
+
+
+def passed_over(images: list[Path], recursive: bool, output: Path, config: ModelConfig) -> int:
+    """Return how many files in folders are no images; what lies beside scans is not counted."""
+    from promptless.io.readers.folders import others_in
+
+    return 0 if config.output == VOXELS else others_in(images, recursive, output)
+
+
+def chosen(config: ModelConfig, planar: dict[str, Any], of_scans: dict[str, Any], tile: int | None) -> dict[str, Any]:
+    """Return the options of `segment_all` for a model."""
+    from promptless.io.outputs import SCANS_ON_REQUEST
+    from promptless.view import tiling
+
+    if config.output == VOXELS:
+        also = tuple(kind for kind in SCANS_ON_REQUEST if of_scans[f"save_{kind}"])
+        return {**{name: of_scans[name] for name in ("frame", "series", "flips")}, "tile": tile, "also": also}
+    tile, halo = tiling(config, tile, planar["halo"])
+    kept = {name: value for name, value in planar.items() if name != "keep_embedding"}
+    return {**kept, "tile": tile, "halo": halo, "also": planar["also"] or ()}
 
 
 def asked(todo: list[Job], prompts: Path | None, point: list[str], negative: list[str]) -> Revision:
@@ -204,9 +256,10 @@ def as_text(outcome: Outcome) -> str:
     paths = outcome.paths or {}
     if outcome.state == "skipped":
         return f"{source.name}: skipped, {paths['manifest']} is there (--overwrite does it again)"
-    chosen = f" in {outcome.origin}" if str(outcome.origin) else ""
-    edited = f" ({outcome.message})" if outcome.message else ""
-    return f"{source.name}: {outcome.n_objects} objects{chosen}{edited}, {paths['overlay']}"
+    of = f" in {outcome.origin}" if str(outcome.origin) else ""
+    told = "".join(f" ({note})" for note in (outcome.message, *outcome.origin.notes) if note)
+    what = "structures" if "volumes" in paths else "objects"
+    return f"{source.name}: {outcome.n_objects} {what}{of}{told}, {paths['overlay']}"
 
 
 def as_line(outcome: Outcome) -> str:

@@ -64,7 +64,7 @@ def put(folder: Path, original: Original, classes: Mapping[int, str]) -> Entry:
         path.parent.mkdir(exist_ok=True)
     nifti.copy(original.image, image, sample.image.origin.page)
     if original.labels is None:
-        labels.write_bytes(nifti.compressed(nifti.encoded(sample.labels, sample.image)))
+        nifti.write_voxels(nifti.as_stored(sample.labels, sample.image), sample.image, labels)
     else:
         nifti.copy(original.labels, labels)
     spacing = [round(length, 6) for length in sample.image.spacing or ()]

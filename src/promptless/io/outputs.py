@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from promptless.io import classes, coco, geojson, labels, manifests, overlay
 from promptless.io.atomic import alone, staged, staging
 from promptless.io.hashes import sha256
-from promptless.result import Objects, Segmentation
+from promptless.result import Objects, Segmentation, VolumeSegmentation
 
-Writer = Callable[[Segmentation, Path], None]
+Result = Segmentation | VolumeSegmentation
+Writer = Callable[[Any, Path], None]
+"""Writes a `Segmentation` or a `VolumeSegmentation`, whichever has such an output."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def write_prompts(segmentation: Segmentation, path: Path) -> None:
     replace(segmentation.prompts, image=image).save(path)
 
 
-def write_manifest(segmentation: Segmentation, path: Path) -> None:
+def write_manifest(segmentation: Result, path: Path) -> None:
     """Write the record of the run."""
     path.write_text(json.dumps(segmentation.manifest, indent=2) + "\n", encoding="utf-8")
 
@@ -84,6 +86,18 @@ ALWAYS = ("labels", "objects", "prompts", "geojson", "overlay", "manifest")
 ON_REQUEST = ("roi", "coco", "classes", "parquet")
 FROM_LABELS = ("labels", "objects", "geojson", *ON_REQUEST)
 """Kinds that can be made of a label image alone."""
+OF_SCANS = {
+    "labels": "_labels.nii.gz",
+    "names": "_labels.json",
+    "volumes": "_volumes.csv",
+    "overlay": "_overlay.png",
+    "seg": "_seg.dcm",
+    "probabilities": "_probabilities.nii.gz",
+    "prompt": "_prompt.png",
+    "manifest": "_manifest.json",
+}
+"""How the files of a scan end, by kind, in the order of writing; "seg" is for scans from DICOM."""
+SCANS_ON_REQUEST = ("probabilities", "prompt")
 
 
 def wanted(also: Iterable[str] = (), style: str = PLAIN) -> dict[str, Output]:
@@ -93,6 +107,33 @@ def wanted(also: Iterable[str] = (), style: str = PLAIN) -> dict[str, Output]:
     found = checked(ALWAYS, ALWAYS) | checked(also, ON_REQUEST)
     found["overlay"] = replace(found["overlay"], write=OVERLAYS[style])
     return {kind: found[kind] for kind in WRITERS if kind in found}
+
+
+def of_scan(also: Iterable[str] = (), dicom: bool = False) -> dict[str, Output]:
+    """Return the outputs of a scan: those that are always written, and `also` some of `SCANS_ON_REQUEST`."""
+    for package in ("nibabel", *(("pydicom", "highdicom") if dicom else ())):
+        if find_spec(package) is None:
+            raise ImportError(f"scans need {package}: pip install 'promptless[volume]'")
+    from promptless.io.scans import results
+
+    also = set(also)
+    if also - set(SCANS_ON_REQUEST):
+        raise ValueError(
+            f"of a scan there is no output {', '.join(sorted(also - set(SCANS_ON_REQUEST)))}; there are "
+            f"{', '.join(SCANS_ON_REQUEST)}"
+        )
+    writers: dict[str, Writer] = {
+        "labels": results.write_labels,
+        "names": results.write_names,
+        "volumes": results.write_volumes,
+        "overlay": results.write_overlay,
+        "seg": results.write_seg,
+        "probabilities": results.write_probabilities,
+        "prompt": results.write_prompt,
+        "manifest": write_manifest,
+    }
+    left_out = set(SCANS_ON_REQUEST) - also | ({"seg"} if not dicom else set())
+    return {kind: Output(suffix, writers[kind]) for kind, suffix in OF_SCANS.items() if kind not in left_out}
 
 
 def checked(kinds: Iterable[str], known: Sequence[str]) -> dict[str, Output]:
@@ -112,7 +153,7 @@ def paths(folder: Path, name: str, outputs: dict[str, Output]) -> dict[str, Path
     return {kind: folder / f"{name}{output.suffix}" for kind, output in outputs.items()}
 
 
-def save(segmentation: Segmentation, folder: Path, name: str, outputs: dict[str, Output]) -> dict[str, Path]:
+def save(segmentation: Result, folder: Path, name: str, outputs: dict[str, Output]) -> dict[str, Path]:
     """Write outputs, all of them or none, and return the paths by kind.
 
     They are written beside their places first, so that what fails half-way loses nothing. The manifest, which
@@ -144,7 +185,7 @@ def withdraw(manifest: Path, keep: set[str]) -> None:
         before = {}
     manifest.unlink()
     for kind, path in before.items():
-        if kind not in keep and kind in WRITERS:
+        if kind not in keep and kind in {*WRITERS, *OF_SCANS}:
             path.unlink(missing_ok=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,14 @@ from promptless.io.label_files import READERS, suffix
 
 ENDINGS = re.compile(r"[_-](labels?|labelled|cp_masks|masks?|pred(iction)?s?|seg(mentation)?|gt|truth)$", re.IGNORECASE)
 """What is put behind an image's name to say that this are its labels; `_cp_masks` is cellpose's."""
+
+BESIDE = (
+    ("_overlay.png", "_labels.tif"),
+    ("_overlay.png", "_labels.nii.gz"),
+    ("_prompt.png", "_labels.nii.gz"),
+    ("_probabilities.nii.gz", "_labels.nii.gz"),
+)
+"""What promptless writes that is no label image, by how its name ends, and how that of the labels beside it does."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,8 @@ def pair(truth: Path, predicted: Path) -> Pairing:
 def label_files(path: Path) -> list[Path]:
     """Return a file, or the label files directly in a folder, sorted.
 
-    Where promptless wrote NAME_labels.tif, its overlay and class map are none, and NAME.png is the image of it.
+    Where promptless wrote NAME_labels.tif, its overlay and class map are none, and NAME.png is the image of it; where
+    it wrote NAME_labels.nii.gz, neither are pictures and probabilities.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -51,10 +60,15 @@ def label_files(path: Path) -> list[Path]:
         return [path]
     files = sorted(p for p in path.iterdir() if suffix(p) in READERS and p.is_file() and not p.name.startswith("."))
     names = {p.name for p in files}
-    files = [p for p in files if p.name.removesuffix("_overlay.png") + "_labels.tif" not in names]
+    files = [p for p in files if not beside_labels(p.name, names)]
     written = {name.removesuffix("_labels.tif") for name in names if name.endswith("_labels.tif")}
     written = {name for name in written if (path / f"{name}_manifest.json").is_file()}
     return [p for p in files if stem(p).removesuffix("_classes") not in written]
+
+
+def beside_labels(name: str, names: Collection[str]) -> bool:
+    """Return whether a file of this name is a picture, or probabilities, of labels that have one of `names`."""
+    return any(name.endswith(ending) and name.removesuffix(ending) + labels in names for ending, labels in BESIDE)
 
 
 def by_name(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, Path]:

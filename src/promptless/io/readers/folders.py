@@ -8,7 +8,10 @@ from pathlib import Path
 
 from promptless.io.readers.families import suffix_of
 
-OWN_OUTPUTS = ("_labels.tif", "_classes.tif", "_overlay.png")
+OWN_OUTPUTS = (
+    *("_labels.tif", "_classes.tif", "_overlay.png"),
+    *("_labels.nii.gz", "_probabilities.nii.gz", "_seg.dcm", "_prompt.png"),
+)
 OWN_FOLDER = "_embedding"
 
 

@@ -22,8 +22,8 @@ PER_PIXEL = 18
 """Beside its pixels: the label image, a copy of it to be written, and objects, prompts and table of an image that is
 dense with nuclei (measured: a 10,700 x 10,700 JPEG in colours, 93,748 objects, took 2.7 GB)."""
 VARIABLE = "PROMPTLESS_MAX_MEMORY"
-
-
+MEMORY_INFO = Path("/proc/meminfo")
+"""Where Linux tells what is free."""
 PER_VOXEL = 8
 """Of a scan, beside its voxels as they are stored and as they are read: its labels, and copies of them."""
 
@@ -46,6 +46,17 @@ def allowed(size: int) -> int:
         return int(float(text) * GIB)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{VARIABLE} is {text!r}; it must be a number, in GB") from error
+
+
+def free() -> int | None:
+    """Return how many bytes may still be taken: what is set, else what the system has, None where it does not say."""
+    if VARIABLE in os.environ:
+        return allowed(0)
+    try:
+        told = dict(line.split(":", 1) for line in MEMORY_INFO.read_text(encoding="ascii").splitlines())
+        return int(told["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def check(path: Path, decoding: int, n_channels: int, plane: Shape, dtype: np.dtype[Any]) -> None:

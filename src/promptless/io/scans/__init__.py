@@ -56,13 +56,32 @@ def is_dicom(path: Path) -> bool:
     """Return whether a path is read as DICOM, else as NIfTI; what is neither is refused."""
     if not path.exists():
         raise UnreadableImageError(f"{path} does not exist")
-    if path.is_dir() or path.name.lower().endswith(DICOM):
+    if path.is_dir() or like_dicom(path):
         return True
     if path.name.lower().endswith(NIFTI):
         return False
-    with path.open("rb") as file:
-        if file.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] == MAGIC:
-            return True
     raise UnreadableImageError(
         f"{path} is no scan: {', '.join(NIFTI)}, a DICOM folder, a .zip of one, and DICOM files are read"
     )
+
+
+def like_dicom(path: Path) -> bool:
+    """Return whether a file is read as DICOM, by its name or by how it begins."""
+    name = path.name.lower()
+    if name.endswith(DICOM) or name.endswith(NIFTI) or not path.is_file():
+        return name.endswith(DICOM)
+    with path.open("rb") as file:
+        return file.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] == MAGIC
+
+
+def is_scan(path: Path) -> bool:
+    """Return whether what is at a path is a scan: a file of one, or a folder that holds DICOM files."""
+    if path.is_dir():
+        return any(like_dicom(inside) for inside in path.rglob("*") if inside.is_file())
+    return path.name.lower().endswith(NIFTI) or like_dicom(path)
+
+
+def without_suffix(path: Path) -> str:
+    """Return the name of a file without its suffix, both parts of .nii.gz."""
+    double = next((suffix for suffix in NIFTI if path.name.lower().endswith(suffix)), "")
+    return path.name[: -len(double)] if double == ".nii.gz" else path.stem

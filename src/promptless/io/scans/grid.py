@@ -38,6 +38,15 @@ def to_file_order(voxels: NDArray[Any], affine: Affine) -> NDArray[Any]:
     return np.asarray(nibabel.apply_orientation(voxels.T, turns))
 
 
+def boxes_in_file(boxes: NDArray[np.int64], shape: Shape, affine: Affine) -> NDArray[np.int64]:
+    """Return boxes (n, axis, start and stop) in a scan of `shape` (z, y, x) along the axes (i, j, k) of its file."""
+    turns = nibabel.orientations.ornt_transform(ORDERED, nibabel.io_orientation(affine)).astype(int)
+    found = np.empty_like(boxes)
+    for (towards, sign), along, n in zip(turns, np.moveaxis(boxes[:, ::-1], 1, 0), reversed(shape), strict=True):
+        found[:, towards] = along if sign > 0 else np.where(along[:, :1] == along[:, 1:], along, n - along[:, ::-1])
+    return found
+
+
 def spacing_of(affine: Affine) -> tuple[float, ...]:
     """Return the size of a voxel along each axis that the columns of `affine` stand for."""
     return tuple(float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))

@@ -227,23 +227,30 @@ def write_labels(labels: NDArray[np.integer[Any]], like: Image, path: Path, name
 
     Orientation, affine, codes, sizes and units are those of the scan's file; labels are uint8, or uint16 above 255.
     """
+    write_voxels(as_stored(labels, like), like, path)
+    write_names(names or {}, sidecar(path))
+
+
+def write_voxels(values: NDArray[Any], like: Image, path: Path, slope: float | None = None) -> None:
+    """Write values (z, y, x), or several of each voxel (n, z, y, x), on the grid of the file of the scan `like`.
+
+    They are written as their type is, several along a fourth axis; with a `slope` they mean as many times that.
+    """
     if not path.name.lower().endswith(SUFFIXES):
         raise ValueError(f"{path} has another suffix than {' or '.join(SUFFIXES)}")
-    content = encoded(labels, like)
-    with replacing(path) as temporary:
-        temporary.write_bytes(compressed(content) if path.name.lower().endswith(".gz") else content)
-        write_names(names or {}, sidecar(path))
-
-
-def encoded(labels: NDArray[np.integer[Any]], like: Image) -> bytes:
-    """Return labels (z, y, x) of the scan `like` as a file on the grid of its file."""
-    dtype = type_for(labels, like)
     header = written(like)
-    header.set_data_dtype(dtype)
+    header.set_data_dtype(values.dtype)
     affine = header.get_best_affine()
-    values = grid.to_file_order(labels.astype(dtype), affine)
     kind = nibabel.Nifti1Image if header.sizeof_hdr == 348 else nibabel.Nifti2Image
-    return bytes(kind(values, affine, header).to_bytes())
+    content = kind(grid.to_file_order(values, affine), affine, header)
+    if slope is not None:
+        content.header.set_slope_inter(slope, 0)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        if not path.name.lower().endswith(".gz"):
+            content.to_stream(file)
+            return
+        with gzip.GzipFile("", "wb", 6, file, mtime=0) as stream:
+            content.to_stream(stream)
 
 
 def compressed(content: bytes) -> bytes:
@@ -279,6 +286,11 @@ def one_frame(content: bytes, frame: int) -> bytes:
     return bytes(header.binaryblock + between + content[start + place * size : start + (place + 1) * size])
 
 
+def as_stored(labels: NDArray[np.integer[Any]], like: Image) -> NDArray[np.integer[Any]]:
+    """Return labels in the type that a file on the grid of the scan `like` has them in."""
+    return labels.astype(type_for(labels, like), copy=False)
+
+
 def type_for(labels: NDArray[np.integer[Any]], like: Image) -> np.dtype[Any]:
     """Return the type that labels are written as."""
     if labels.shape != like.shape:
@@ -303,6 +315,11 @@ def written(like: Image) -> Any:
     for field in GEOMETRY:
         ours[field] = theirs[field]
     return ours
+
+
+def orientation(image: Image) -> str:
+    """Return where the axes (i, j, k) of a scan's file run, as nibabel has it: "RAS" is right, front, head."""
+    return "".join(nibabel.aff2axcodes(written(image).get_best_affine()))
 
 
 def header_of(image: Image) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,13 @@ def referring(
     sources: list[Dataset], pixels: NDArray[Any], segments: list[SegmentDescription], name: str
 ) -> Segmentation:
     """Return segments, numbered in `pixels` (slice, row, column), that refer to the files they were made of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about names of patients, which are theirs as they are
+        return made(sources, pixels, segments, name)
+
+
+def made(sources: list[Dataset], pixels: NDArray[Any], segments: list[SegmentDescription], name: str) -> Segmentation:
+    """Make the object, as a series of its own beside that of `sources`."""
     try:
         return Segmentation(
             source_images=sources,

@@ -1,0 +1,394 @@
+"""The story of a scan: a class for every voxel, crop by crop (AutoProSAM, arXiv 2308.14936).
+
+::
+
+    look      the scan at the model's spacing, with the intensities that it knows
+    slide     crops of it -> logits, averaged where crops overlap, as published
+    return    softmax; probabilities, not labels, resampled to the scan's own grid
+    decide    the likeliest class of every voxel
+
+The window slides towards the head. Planes that no further crop reaches go through the last two steps at once, so that
+logits are held for the depth of one crop only, and probabilities for a few planes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, product
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptless.config import Intensity, ModelConfig, VolumeConfig
+from promptless.crops import Stops, padding, stops
+from promptless.image import Image, Shape
+from promptless.intensity import standardised, window_of
+from promptless.io.readers import memory
+from promptless.model import Array, MeasuredVoxelModel, Model, PromptedVoxelModel, Room, VoxelModel
+from promptless.record import Steps, of_scan
+from promptless.resample import along, resample, weights
+from promptless.result import VolumeSegmentation
+from promptless.view import UM
+
+Progress = Callable[[int, int], None]
+SLAB = 2**24
+"""About how many probabilities are held at once."""
+PROBABILITIES, PROMPT = "probabilities", "prompt"
+KEPT = (PROBABILITIES, PROMPT)
+"""What a result can have beside labels."""
+CERTAIN = np.iinfo(np.uint8).max
+"""Probabilities are kept as whole numbers, of which this is 1."""
+SIDED = re.compile(r"(?<![a-z0-9])(left|right|l|r)(?![a-z0-9])", re.IGNORECASE)
+"""A class on one side of the patient, by its name."""
+DEPTH, ACROSS = 0, 2
+"""Axes of a scan: along the patient, and from left to right."""
+COARSEST = 16
+"""Voxels per side below which no smaller crop is offered; sides that are offered are multiples of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a model looks at a scan; lengths are voxels along (z, y, x)."""
+
+    own: Shape  # of the scan's own grid
+    seen: Shape  # at the model's spacing
+    crop: Shape
+    stops: tuple[Stops, ...]  # along each axis of what is seen, padded
+    mirrors: tuple[tuple[int, ...], ...]  # axes to turn round, once per view of a crop
+    channels: int  # classes, the background among them
+
+    @cached_property
+    def padding(self) -> list[tuple[int, int]]:
+        """The voxels added before and behind each axis."""
+        return padding(self.seen, self.crop)
+
+    @cached_property
+    def padded(self) -> Shape:
+        """What is seen, padded to one crop at least."""
+        return tuple(n + sum(added) for n, added in zip(self.seen, self.padding, strict=True))
+
+    @property
+    def n_crops(self) -> int:
+        """How many crops there are."""
+        return prod(len(along_axis.starts) for along_axis in self.stops)
+
+    @property
+    def planes(self) -> int:
+        """How many planes are answered for at once."""
+        return max(1, SLAB // (self.channels * max(prod(self.own[1:]), prod(self.seen[1:]))))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A scan (z, y, x) as a model looks at it; what is not resampled is the scan's own memory."""
+
+    values: NDArray[np.generic]
+    window: Intensity
+
+    def crop(self, *region: slice) -> Array:
+        """Return a part of it with the intensities that the model knows."""
+        return standardised(self.values[region], self.window)
+
+
+def segmented(
+    image: Image, model: Model | VoxelModel, arguments: dict[str, Any], steps: Steps, progress: Progress
+) -> VolumeSegmentation:
+    """Return the class of every voxel of a scan, on its own grid.
+
+    `arguments` are `tile`, `flips` and `keep` of `promptless.segment`.
+    """
+    able = for_volumes(model)
+    planned = plan(image, able.config, arguments["tile"], arguments["flips"])
+    keep = checked(arguments["keep"], able)
+    check_room(planned, image, able, keep)
+    with steps.timed("look"):
+        seen = look(image, able.config, planned)
+    slabs = slide(seen, planned, able, PROMPT in keep, steps, progress)
+    result = decided(onto_planes(certain(slabs, planned), planned.seen[0], planned.own[0]), planned, keep, steps)
+    return VolumeSegmentation(image, *result, of_scan(image, able.config, arguments, planned.n_crops, steps))
+
+
+def for_volumes(model: Model | VoxelModel) -> VoxelModel:
+    """Return a model that can look at crops of scans; raise where it cannot."""
+    if not isinstance(model, VoxelModel):
+        raise ValueError(f"{model.config.name} says it is for volumes, but has no logits of crops; export it again")
+    return model
+
+
+def checked(keep: Collection[str], model: VoxelModel) -> Collection[str]:
+    """Return what is to be kept beside labels; raise where that is not known, or the model cannot tell it."""
+    unknown = sorted(set(keep) - set(KEPT))
+    if unknown:
+        raise ValueError(f"there is no {', '.join(unknown)} to keep; there are {', '.join(KEPT)}")
+    if PROMPT in keep and not isinstance(model, PromptedVoxelModel):
+        raise ValueError(f"{model.config.name} has no dense prompt that could be shown; do not ask for it")
+    return keep
+
+
+def plan(image: Image, config: ModelConfig, tile: int | None = None, flips: bool | None = None) -> Plan:
+    """Return how a model looks at a scan; raise where it was not made for such a scan.
+
+    `tile` bounds the sides of crops, `flips` says whether mirrored views are averaged; None leaves both to the model.
+    """
+    volume = of_volume(config)
+    check_scan(image, config)
+    if tile is not None and tile < 1:
+        raise ValueError(f"tile is {tile}; crops have at least one voxel per side")
+    crop = tuple(side if tile is None else min(side, tile) for side in volume.crop)
+    seen = seen_shape(image, config)
+    lengths = [max(n, side) for n, side in zip(seen, crop, strict=True)]
+    along_axes = tuple(stops(n, side, volume.overlap, volume.blend) for n, side in zip(lengths, crop, strict=True))
+    views = mirrors(config) if (volume.flips if flips is None else flips) else ((),)
+    return Plan(image.shape, seen, crop, along_axes, views, 1 + len(config.classes))
+
+
+def of_volume(config: ModelConfig) -> VolumeConfig:
+    """Return how a model on volumes looks at scans."""
+    assert config.volume is not None, "ModelConfig checks that it goes with its output"
+    return config.volume
+
+
+def check_scan(image: Image, config: ModelConfig) -> None:
+    """Refuse what is no scan, or larger than what the model was made for."""
+    extent, shape = of_volume(config).extent, " x ".join(map(str, image.shape))
+    if len(image.shape) != 3:
+        raise ValueError(
+            f"the image has {shape} pixels, and {config.name} is for scans, of three axes; for a plane take a model "
+            "for planes, such as nuclei"
+        )
+    if len(image.data) != 1:
+        raise ValueError(f"the scan has {len(image.data)} channels, and {config.name} looks at one; choose it first")
+    if extent is None:
+        return
+    lengths = [n * size for n, size in zip(image.shape, millimetres(image, config), strict=True)]
+    if any(length > most for length, most in zip(lengths, extent, strict=True)):
+        raise ValueError(
+            f"the scan spans {in_mm(lengths)} (z, y, x), and {config.name} was made for boxes of at most "
+            f"{in_mm(extent)}, cut around what it segments; in a larger field of view it labels what merely looks "
+            "alike: cut the scan, or take a model for whole scans"
+        )
+
+
+def in_mm(lengths: Iterable[float]) -> str:
+    """Return lengths for a message."""
+    return " x ".join(f"{length:.0f}" for length in lengths) + " mm"
+
+
+def millimetres(image: Image, config: ModelConfig) -> tuple[float, ...]:
+    """Return the size of a voxel in mm; raise where it is not known."""
+    if image.spacing is None or image.unit not in UM:
+        raise ValueError(
+            f"the size of a voxel is not known, and {config.name} needs it; give it as "
+            'promptless.Image(array[None], spacing=(z, y, x), unit="mm")'
+        )
+    return tuple(float(size) * UM[image.unit] / UM["mm"] for size in image.spacing)
+
+
+def seen_shape(image: Image, config: ModelConfig) -> Shape:
+    """Return how many voxels a scan has at the model's spacing."""
+    spacing = of_volume(config).spacing
+    if spacing is None:
+        return image.shape
+    sizes = millimetres(image, config)
+    return tuple(max(1, round(n * own / to)) for n, own, to in zip(image.shape, sizes, spacing, strict=True))
+
+
+def mirrors(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
+    """Return the axes that are turned round in each mirrored view, the plain view first.
+
+    Nothing is mirrored across the patient where a class is of one side: it would become the other.
+    """
+    sided = any(SIDED.search(name) for name in config.classes)
+    axes = [axis for axis in range(3) if not (sided and axis == ACROSS)]
+    return tuple(view for n in range(len(axes) + 1) for view in combinations(axes, n))
+
+
+def look(image: Image, config: ModelConfig, planned: Plan) -> Seen:
+    """Return a scan at the model's spacing, padded with its border to one crop at least."""
+    window = window_of(image.data, of_volume(config).intensity)
+    own = image.data[0]
+    values = own if planned.seen == planned.own else resampled(own, planned.seen, planned.planes)
+    return Seen(np.pad(values, planned.padding, mode="edge") if planned.padded != planned.seen else values, window)
+
+
+def resampled(values: NDArray[np.generic], shape: Shape, planes: int) -> Array:
+    """Return voxels (z, y, x) on a grid of `shape` over the same box; `planes` of them are held twice at once."""
+    steps = tuple(n / m for n, m in zip(values.shape, shape, strict=True))
+    within = np.empty((len(values), *shape[1:]), np.float32)
+    for part in slabs_of(len(values), planes):
+        within[part] = resample(values[part].astype(np.float32), shape[1:], (0.0, 0.0), steps[1:])
+    return np.ascontiguousarray(resample(within, shape, (0.0,) * 3, (steps[0], 1.0, 1.0)))
+
+
+def slabs_of(n: int, planes: int) -> Iterator[slice]:
+    """Yield the parts of an axis of `n` planes."""
+    for start in range(0, n, planes):
+        yield slice(start, min(start + planes, n))
+
+
+def slide(
+    seen: Seen, planned: Plan, model: VoxelModel, prompted: bool, steps: Steps, progress: Progress
+) -> Iterator[Array]:
+    """Yield averaged logits (channel, planes, y, x) of a scan in slabs, in order; a slab is not kept after the next.
+
+    Where `prompted`, the length of the dense prompt is one more channel.
+    """
+    (depth, *inside), pads = planned.stops, planned.padding
+    held = np.zeros((planned.channels + prompted, depth.length, *planned.padded[1:]), np.float32)
+    own = [slice(before, before + n) for (before, _), n in zip(pads, planned.seen, strict=True)]
+    done, ends = 0, [*depth.starts[1:], planned.padded[DEPTH]]
+    for (planes, across), end in zip(depth.spans, ends, strict=True):
+        for (rows, down), (columns, along_row) in product(*(axis.spans for axis in inside)):
+            with steps.timed("network"):
+                said = view(model, seen.crop(planes, rows, columns), planned, prompted)
+            with steps.timed("blend"):
+                held[:, :, rows, columns] += said * across[:, None, None] * np.outer(down, along_row)
+            done += 1
+            progress(done, planned.n_crops)
+        for part in slabs_of(end - planes.start, planned.planes):
+            inner = slice(max(part.start, own[0].start - planes.start), min(part.stop, own[0].stop - planes.start))
+            if inner.start < inner.stop:
+                yield held[:, inner, own[1], own[2]]
+        rest = planes.stop - end
+        held[:, :rest] = held[:, depth.length - rest :]
+        held[:, rest:] = 0
+
+
+def view(model: VoxelModel, crop: Array, planned: Plan, prompted: bool) -> Array:
+    """Return what a model says of a crop (z, y, x), averaged over its mirrored views."""
+    total = np.zeros((planned.channels + prompted, *crop.shape), np.float32)
+    for axes in planned.mirrors:
+        asked = np.ascontiguousarray(np.flip(crop, axes))[None, None]
+        said = answered(model, asked) if prompted else model.logits(asked)[0]
+        if said.shape != total.shape:
+            raise ValueError(f"{model.config.name} answers with {said.shape} for {total.shape}; export it again")
+        total += np.flip(said, tuple(axis + 1 for axis in axes))
+    total /= len(planned.mirrors)
+    return total
+
+
+def answered(model: VoxelModel, crops: Array) -> Array:
+    """Return logits and, as the last channel, the length of the dense prompt, of one crop."""
+    assert isinstance(model, PromptedVoxelModel), "this was checked before"
+    (logits,), (prompt,) = model.answer(crops)
+    steps = tuple(cells / n for cells, n in zip(prompt.shape, logits.shape[1:], strict=True))
+    return np.concatenate([logits, resample(prompt, logits.shape[1:], (0.0,) * 3, steps)[None]])
+
+
+def certain(slabs: Iterable[Array], planned: Plan) -> Iterator[Array]:
+    """Yield slabs of logits as probabilities; what comes after the classes is passed on."""
+    for slab in slabs:
+        found, classes = slab.copy(), slab[: planned.channels]
+        chances = np.exp(classes - classes.max(axis=0), out=found[: planned.channels])
+        chances /= chances.sum(axis=0)
+        yield found
+
+
+def onto_planes(slabs: Iterable[Array], n_in: int, n: int) -> Iterator[Array]:
+    """Resample slabs (channel, planes, y, x), in order and of `n_in` planes together, to `n` planes.
+
+    A slab is yielded as soon as all is there that its planes are made of.
+    """
+    matrix = weights(n, n_in, 0.0, n_in / n)
+    first = (matrix > 0).argmax(axis=1)
+    behind = n_in - (matrix[:, ::-1] > 0).argmax(axis=1)
+    held, start, done = None, 0, 0
+    for slab in slabs:
+        held = slab if held is None else np.concatenate([held, slab], axis=1)
+        ready = int(np.searchsorted(behind, start + held.shape[1], side="right"))
+        if ready == done:
+            continue
+        yield along(held, 1, matrix[done:ready, start : start + held.shape[1]])
+        done = ready
+        needed = int(first[done]) if done < n else n_in
+        held, start = held[:, needed - start :], needed
+
+
+def decided(
+    slabs: Iterable[Array], planned: Plan, keep: Collection[str], steps: Steps
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.uint8] | None, NDArray[np.float16] | None]:
+    """Return the labels of a scan, and its probabilities and prompt where these are kept."""
+    labels = np.empty(planned.own, np.uint8 if planned.channels <= 256 else np.uint16)
+    chances = np.empty((planned.channels, *planned.own), np.uint8) if PROBABILITIES in keep else None
+    prompt = np.empty(planned.own, np.float16) if PROMPT in keep else None
+    start = 0
+    for slab in slabs:
+        planes = slice(start, start + slab.shape[1])
+        with steps.timed("decide"):
+            labels[planes] = likeliest(slab[: planned.channels], planned.own[1:])
+        if chances is not None:
+            for chance, of_class in zip(chances, slab, strict=False):
+                chance[planes] = np.rint(within(of_class, planned.own[1:]) * CERTAIN)
+        if prompt is not None:
+            prompt[planes] = within(slab[-1], planned.own[1:])
+        start = planes.stop
+    return labels, chances, prompt
+
+
+def likeliest(chances: Array, plane: Shape) -> NDArray[np.integer[Any]]:
+    """Return the class of each voxel (planes, *plane), the first where several are as likely.
+
+    A class that is nowhere as likely as it must be to win is passed over.
+    """
+    best = within(chances[0], plane).copy()
+    labels = np.zeros_like(best, np.uint16)
+    least = 0.99 / len(chances)
+    for number, of_class in enumerate(chances[1:], start=1):
+        if of_class.max() < least:
+            continue
+        chance = within(of_class, plane)
+        np.copyto(labels, number, where=chance > best)
+        np.maximum(best, chance, out=best)
+    return labels
+
+
+def within(planes: Array, shape: Shape) -> Array:
+    """Return planes (n, y, x) resampled to `shape`, each by itself."""
+    steps = tuple(n / m for n, m in zip(planes.shape[1:], shape, strict=True))
+    return resample(planes, shape, (0.0, 0.0), steps)
+
+
+def needed(planned: Plan, image: Image, keep: Collection[str] = ()) -> int:
+    """Return about how many bytes of memory a scan takes, itself among them, without what the network takes."""
+    held = 4 * planned.channels * planned.crop[DEPTH] * prod(planned.padded[1:])
+    around = 4 * 3 * planned.channels * prod(planned.crop) + 4 * 4 * max(SLAB, planned.channels * prod(planned.own[1:]))
+    kept = (planned.channels if PROBABILITIES in keep else 0) + (2 if PROMPT in keep else 0)
+    copied = 4 * 2 * prod(planned.padded) if planned.padded != planned.own else 0
+    grids = (1 + kept) * prod(planned.own) + copied
+    return memory.FIXED + image.data.nbytes + held + around + grids
+
+
+def check_room(planned: Plan, image: Image, model: VoxelModel, keep: Collection[str] = ()) -> None:
+    """Refuse crops that memory does not hold, and offer the largest that it does."""
+    lack = lacking(planned, image, model, keep)
+    if not lack:
+        return
+    flips, sides = len(planned.mirrors) > 1, range(COARSEST, max(planned.crop), COARSEST)
+    smaller = (side for side in reversed(sides) if not lacking(plan(image, model.config, side, flips), image, model))
+    side = next(smaller, None)
+    remedy = (
+        f"the largest crops that fit have {side} voxels per side: --tile {side}"
+        if side
+        else f"no smaller ones would fit: cut the scan, or set {memory.VARIABLE} to the memory that there is, in GB"
+    )
+    size, seen = (" x ".join(map(str, shape)) for shape in (planned.crop, planned.seen))
+    raise ValueError(f"crops of {size} voxels, of a scan that is seen as {seen}, take {lack}; {remedy}")
+
+
+def lacking(planned: Plan, image: Image, model: VoxelModel, keep: Collection[str] = ()) -> str:
+    """Return which memory does not suffice, in words, none where all does."""
+    asked = room(model, planned.crop)
+    here = asked.needed if asked.free is None else 0
+    memories = [(needed(planned, image, keep) + here, memory.free()), asked]
+    short = [(need, free) for need, free in memories if free is not None and need > free]
+    return "".join(f"about {n / memory.GIB:.1f} GB, and {free / memory.GIB:.1f} GB are free" for n, free in short[:1])
+
+
+def room(model: VoxelModel, crop: Shape) -> Room:
+    """Return what memory a crop takes within the network; 0 where the model cannot tell."""
+    return model.room(crop) if isinstance(model, MeasuredVoxelModel) else Room(0)
