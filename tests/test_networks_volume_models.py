@@ -12,7 +12,7 @@ from promptless.networks.volume import models
 from promptless.networks.volume.models import TRAINED
 from volumes import both_backbones, random_crop, voxel_config
 
-RIVALS = {"unet": {"features": [4, 4, 6, 6]}, "swin_unetr": {"feature_size": 12}}
+RIVALS = {"unet": {"features": [4, 4, 6, 6, 8, 4]}, "swin_unetr": {"feature_size": 12}}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from promptless.networks.volume import rivals
 from volumes import random_crop
 
 
-@pytest.mark.parametrize(("build", "sizes"), [(rivals.unet, {"features": (4, 4, 6, 8)}), (rivals.swin_unetr, {})])
+@pytest.mark.parametrize(("build", "sizes"), [(rivals.unet, {"features": (4, 4, 6, 6, 8, 4)}), (rivals.swin_unetr, {})])
 def test_a_rival_takes_crops_of_any_size(build, sizes):
     pytest.importorskip("monai")
     network = build(3, **sizes)

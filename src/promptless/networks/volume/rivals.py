@@ -29,9 +29,9 @@ class AnySize(nn.Module):
 
 
 def unet(classes: int, features: Sequence[int] = (32, 32, 64, 128, 256, 32)) -> nn.Module:
-    """Return a plain 3D U-Net: two convolutions a level, instance norm; the last of `features` is of the last level."""
+    """Return a plain 3D U-Net of five levels, two convolutions each; the last of `features` are of the classifier."""
     network = monai("BasicUNet")(spatial_dims=3, in_channels=1, out_channels=classes, features=tuple(features))
-    return AnySize(network, 2 ** (len(features) - 2))
+    return AnySize(network, 16)
 
 
 def swin_unetr(classes: int, feature_size: int = 12) -> nn.Module:
