@@ -104,10 +104,11 @@ def test_a_broken_adapter_is_to_be_copied_again(copy):
         verify(copy, adapter, ("generator",))
 
 
-def test_what_adapters_can_say_since_later_leaves_the_hash_of_older_ones_alone(tiny_config):
+def test_what_can_be_said_since_later_leaves_the_hash_of_older_ones_alone(tiny_config):
     adapter = AdapterConfig("base", "abc")
     older = {k: v for k, v in asdict(adapter).items() if k not in ("alpha", "dropout")}
     content = asdict(replace(tiny_config, adapter=adapter)) | {"adapter": older}
+    del content["volume"]  # which older configurations do not say
     before = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     assert model_hash(ModelConfig.from_dict(content, "older")) == before
     scaled = replace(tiny_config, adapter=replace(adapter, alpha=8))
