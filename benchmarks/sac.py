@@ -3,7 +3,7 @@
     python benchmarks/sac.py accuracy --split test   the arms of recipes/sac_monuseg.toml: SAC, ours, full fine-tuning
     python benchmarks/sac.py cost                    what an adapter on a published backbone costs: time, memory, size
 
-`accuracy` trains what is not trained yet (an hour and a half on two cores) in --folder, and goes on where it was stopped.
+`accuracy` trains what is not trained yet (ninety minutes on two cores) in --folder; it goes on where it was stopped.
 Pause everything else while times are taken.
 """
 

@@ -11,7 +11,7 @@ from made_up import NULL, NullModel, discs, picture, same_partition
 from promptless.config import Kind
 from promptless.image import Image
 from promptless.loading import load
-from promptless.pipeline import segment
+from promptless.pipeline import prompt, segment
 from promptless.prompts import Points
 from promptless.result import VolumeSegmentation
 from promptless.view import View
@@ -32,9 +32,9 @@ def test_labels_masks_prompts_and_table_speak_of_the_same_objects(blobs, null_mo
     numbers = list(range(1, labels.max() + 1))
     assert [p.id for p in result.prompts.items] == result.masks.ids.tolist() == numbers
     assert result.objects["label"].tolist() == numbers
-    for mask, prompt in zip(result.masks, result.prompts.items, strict=True):
-        assert np.array_equal(result.labels[mask.region] == prompt.id, mask.pixels)
-        assert result.labels[tuple(prompt.points[0].astype(int))] == prompt.id
+    for mask, asked in zip(result.masks, result.prompts.items, strict=True):
+        assert np.array_equal(result.labels[mask.region] == asked.id, mask.pixels)
+        assert result.labels[tuple(asked.points[0].astype(int))] == asked.id
     assert result.prompts.shape == labels.shape
 
 
@@ -251,6 +251,11 @@ def test_options_for_planes_do_not_go_with_a_scan(option):
 def test_options_for_scans_do_not_go_with_a_plane(option, null_model, blobs):
     with pytest.raises(ValueError, match=f"{next(iter(option))} is for models of scans, which null is not"):
         segment(blobs[0], null_model, **option)
+
+
+def test_a_model_for_volumes_has_no_prompts_to_find():
+    with pytest.raises(ValueError, match="null_volume prompts itself with a dense map"):
+        prompt(blocks()[0], NullVoxelModel())
 
 
 def test_frames_and_series_are_of_files():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from promptless.prompts import Points as Points
     from promptless.prompts import Prompts as Prompts
     from promptless.result import Segmentation as Segmentation
+    from promptless.result import VolumeSegmentation as VolumeSegmentation
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Points",
     "Prompts",
     "Segmentation",
+    "VolumeSegmentation",
     "edit",
     "evaluate",
     "load",
@@ -40,6 +42,7 @@ _HOMES = {
     "Points": "prompts",
     "Prompts": "prompts",
     "Segmentation": "result",
+    "VolumeSegmentation": "result",
     "edit": "editing",
     "evaluate": "evaluation",
     "load": "loading",

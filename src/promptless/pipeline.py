@@ -185,6 +185,10 @@ def prompt(
     """Find a prompt for every object in an image, and decode none; arguments as for `segment`."""
     arguments = DEFAULTS | {"channel": channel, "page": page, "mpp": mpp, "tile": tile, "halo": halo}
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
+    if model.config.output == VOXELS:
+        raise ValueError(
+            f"{model.config.name} prompts itself with a dense map, so there are no prompts to find or edit"
+        )
     empty, view = begun(source, model, arguments, steps)
     if model.config.output == SEMANTIC:
         return semantic.found(view, model, *sides(empty), progress)
