@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptless.config import ModelConfig
+from promptless.image import Shape
 
 Array = NDArray[np.float32]
 
@@ -70,3 +71,36 @@ class VoxelModel(Protocol):
 
     def logits(self, crops: Array) -> Array:
         """Return the logits (n, 1 + classes, z, y, x) of crops (n, 1, z, y, x) with the intensities of `config`."""
+
+
+AnyModel = Model | VoxelModel
+
+
+class VoxelAnswer(NamedTuple):
+    """What a model says of crops, and what it prompted itself with."""
+
+    logits: Array  # (n, 1 + classes, z, y, x)
+    prompt: Array  # (n, *spatial / stride): the length of the dense prompt at each of its cells
+
+
+@runtime_checkable
+class PromptedVoxelModel(VoxelModel, Protocol):
+    """A model on volumes that can also show where its prompt is."""
+
+    def answer(self, crops: Array) -> VoxelAnswer:
+        """Return the logits of crops as `logits` does, and the prompt that led to them."""
+
+
+class Room(NamedTuple):
+    """Bytes of memory: how many a crop takes, and how many a device has free; None where that is the computer's own."""
+
+    needed: int
+    free: int | None = None
+
+
+@runtime_checkable
+class MeasuredVoxelModel(VoxelModel, Protocol):
+    """A model on volumes that can foresee what memory a crop takes."""
+
+    def room(self, crop: Shape) -> Room:
+        """Return about what memory `logits` takes for one crop of so many voxels."""

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from promptless.config import ModelConfig
-from promptless.model import Array, Decoded, ImageEmbedding
+from promptless.image import Shape
+from promptless.model import Array, Decoded, ImageEmbedding, Room, VoxelAnswer
 from promptless.networks import devices
 from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS
+from promptless.networks.footprint import peak_bytes
 from promptless.networks.promptable import Promptable
+from promptless.networks.volume.autoprosam import AutoProSam
 
 
 class TorchModel:
@@ -89,7 +92,35 @@ class TorchVoxelModel:
     @torch.inference_mode()
     def logits(self, crops: Array) -> Array:
         """Return the logits of crops; see `promptless.model.VoxelModel`."""
-        answer: Array = (
-            self.network(torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)).float().cpu().numpy()
-        )
+        answer: Array = self.network(self.tensor(crops)).float().cpu().numpy()
         return answer
+
+    def room(self, crop: Shape) -> Room:
+        """Return about what memory a crop takes; see `promptless.model.MeasuredVoxelModel`."""
+        free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
+        return Room(peak_bytes(self.network, (1, 1, *crop)), free)
+
+    def tensor(self, crops: Array) -> Tensor:
+        """Return crops as a tensor on the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)
+
+
+class TorchPromptedVoxelModel(TorchVoxelModel):
+    """An AutoProSAM that prompts itself; see `promptless.model.PromptedVoxelModel`."""
+
+    network: AutoProSam
+
+    @torch.inference_mode()
+    def answer(self, crops: Array) -> VoxelAnswer:
+        """Return the logits of crops, and the length of the dense prompt at each of its cells."""
+        logits, prompt = self.network.answer(self.tensor(crops))
+        assert prompt is not None
+        return VoxelAnswer(logits.float().cpu().numpy(), prompt.float().norm(dim=1).cpu().numpy())
+
+
+def voxel_model(
+    network: nn.Module, config: ModelConfig, threads: int | None = None, device: str | None = None
+) -> TorchVoxelModel:
+    """Return a network on volumes as a model, one that shows its prompt where it has one."""
+    prompted = isinstance(network, AutoProSam) and network.generator is not None
+    return (TorchPromptedVoxelModel if prompted else TorchVoxelModel)(network, config, threads, device)

@@ -9,6 +9,7 @@ from typing import Any
 
 from promptless.config import AUTOPROSAM, VOLUME_AXES, VOXELS, ModelConfig, from_dict
 from promptless.data import prepared
+from promptless.networks.volume import models
 from promptless.train.recipes import data_folder, parsed, split_in
 from promptless.train.schedule import Schedule
 from promptless.train.volume.variety import PUBLISHED, VARIETIES
@@ -96,15 +97,18 @@ def check_variety(variety: str, flips: str, where: str) -> None:
 
 
 def on_backbone(model: ModelConfig, backbone: str | None, where: str) -> ModelConfig:
-    """Return a model on another backbone where one is named; raise where it should have one, or a choice of classes."""
+    """Return a model on another backbone where one is named; raise where it lacks one, classes, or fitting sizes."""
     assert model.volume is not None
     if not model.classes:
         raise ValueError(f"{where} names no classes; write the names of the labels 1, 2, ... into [model] classes")
     if model.volume.network != AUTOPROSAM:
         if backbone is not None:
             raise ValueError(f"{where} is for a {model.volume.network}, which has no backbone; leave out --backbone")
+        models.sizes_in(model)
         return model
     chosen = model.network if backbone is None else {**model.network, "backbone": backbone}
     if "backbone" not in chosen:
         raise ValueError(f"{where} names no backbone in [model.network]; write one there, or name it with --backbone")
-    return replace(model, network=chosen)
+    model = replace(model, network=chosen)
+    models.sizes_in(model)
+    return model
