@@ -23,7 +23,7 @@ def backbones(tiny_folder, tmp_path_factory):
 def write(network, config, folder):
     """Write the network and its configuration; return the configuration as it is read again."""
     models.save(network, folder)
-    replace(config, network=models.sizes_of(network, config)).write(folder / "config.json")
+    replace(config, network=models.sizes_of(config)).write(folder / "config.json")
     return ModelConfig.read(folder / "config.json")
 
 
@@ -61,7 +61,7 @@ def test_saving_and_loading_gives_the_same_rival(tmp_path, network):
 def test_the_configuration_says_every_size(backbones):
     backbone = backbones["large"]
     config = voxel_config(backbone)
-    said = models.sizes_of(models.begun(config, backbone), config)
+    said = models.sizes_of(config)
     assert said["sha256"] == backbone.digest
     assert said["generator"] == "last"
     assert "classes" not in said
@@ -70,6 +70,22 @@ def test_the_configuration_says_every_size(backbones):
 def test_a_class_more_than_there_are_names_is_for_the_background(backbones):
     backbone = backbones["small"]
     assert models.begun(voxel_config(backbone), backbone)(random_crop(8, 8, 8)).shape == (1, 3, 8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes", "message"),
+    [
+        ("unet", {"features": [4, 4, 6]}, r"features is \[4, 4, 6\]; it must be six counts"),
+        ("unet", {"feature": [4]}, "shapes, network says feature, .* did you mean features"),
+        ("swin_unetr", {"feature_size": 20}, "feature_size is 20; it must be a multiple of 12"),
+        ("swin_unetr", {"features": [4]}, "did you mean feature_size"),
+        ("autoprosam", {"backbone": "nuclei", "decoder": "both"}, "decoder is 'both'; it must be one of"),
+        ("autoprosam", {"backbone": "nuclei", "width": [4]}, "did you mean widths"),
+    ],
+)
+def test_sizes_that_a_network_does_not_have_are_refused(network, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        models.sizes_in(voxel_config(network=network, sizes=sizes))
 
 
 def test_only_what_was_learned_is_written(backbones, tmp_path):

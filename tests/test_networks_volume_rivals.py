@@ -6,19 +6,24 @@ import pytest
 import torch
 
 from promptless.networks.volume import rivals
+from promptless.networks.volume.rivals import SwinUnetrSizes, UnetSizes
 from volumes import random_crop
 
 
-@pytest.mark.parametrize(("build", "sizes"), [(rivals.unet, {"features": (4, 4, 6, 6, 8, 4)}), (rivals.swin_unetr, {})])
+@pytest.mark.parametrize(
+    ("build", "sizes"), [(rivals.unet, UnetSizes((4, 4, 6, 6, 8, 4))), (rivals.swin_unetr, SwinUnetrSizes())]
+)
 def test_a_rival_takes_crops_of_any_size(build, sizes):
     pytest.importorskip("monai")
-    network = build(3, **sizes)
+    network = build(sizes, 3)
     assert network(random_crop(5, 17, 9)).shape == (1, 3, 5, 17, 9)
 
 
 def test_the_small_swin_unetr_is_that_of_the_paper():
     pytest.importorskip("monai")
-    assert sum(p.numel() for p in rivals.swin_unetr(14).parameters()) == pytest.approx(4.08e6, rel=0.01)
+    assert sum(p.numel() for p in rivals.swin_unetr(SwinUnetrSizes(), 14).parameters()) == pytest.approx(
+        4.08e6, rel=0.01
+    )
 
 
 def test_what_fits_is_not_padded():
@@ -36,4 +41,4 @@ def test_what_fits_is_not_padded():
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     with pytest.raises(ImportError, match=r"pip install 'promptless\[train-volume\]'"):
-        rivals.unet(3)
+        rivals.unet(UnetSizes(), 3)

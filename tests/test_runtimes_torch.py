@@ -5,16 +5,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from adapting import small_base
+from adapting import learned, small_base
 from promptless.config import ModelConfig
 from promptless.export import round_to_half
 from promptless.loading import load
-from promptless.model import MeasuredVoxelModel, PromptedVoxelModel
+from promptless.model import MeasuredVoxelModel, PromptedVoxelModel, VoxelModel
 from promptless.networks.checkpoints import WEIGHTS
-from promptless.pipeline import segment
+from promptless.networks.volume import models
 from promptless.runtimes.torch import TorchModel, voxel_model
-from volumes import autoprosam, random_crop, voxel_config
-from voxel_models import blocks
+from volumes import random_crop, voxel_config
 
 
 def test_a_loaded_model_answers_as_the_network_did(tiny, tiny_folder, rng):
@@ -44,38 +43,40 @@ def test_weights_that_do_not_fit_the_network_are_refused(change, tiny_folder, tm
         TorchModel.load(tmp_path, ModelConfig.read(tiny_folder / "config.json"), 1)
 
 
-def test_a_model_on_volumes_tells_what_its_network_can(tiny_folder):
-    backbone = small_base(tiny_folder)
-    config = voxel_config(backbone)
-    crop = random_crop(12, 16, 9)
-    prompted = voxel_model(autoprosam(backbone).eval(), config)
-    answer = prompted.answer(crop.numpy())
+@pytest.fixture(scope="module")
+def volumetric(tiny_folder):
+    """A tiny AutoProSAM, and its configuration."""
+    base = small_base(tiny_folder)
+    config = voxel_config(base)
+    return learned(models.begun(config, base)), config
+
+
+def test_a_model_on_volumes_answers_as_its_network(volumetric):
+    network, config = volumetric
+    crops = random_crop(12, 16, 9).repeat(2, 1, 1, 1, 1)
     with torch.inference_mode():
-        expected = prompted.network.answer(crop)
-    assert np.array_equal(answer.logits, prompted.logits(crop.numpy()))
-    assert np.allclose(answer.prompt, np.linalg.norm(expected.prompt.numpy(), axis=1), rtol=1e-5)
-    assert isinstance(prompted, PromptedVoxelModel)
-    plain = voxel_model(autoprosam(backbone, generator="none"), config)
-    assert not isinstance(plain, PromptedVoxelModel)
-    assert isinstance(plain, MeasuredVoxelModel)
-    assert not isinstance(voxel_model(torch.nn.Conv3d(1, 3, 1), config), MeasuredVoxelModel)
+        exact = network.answer(crops)
+    model = voxel_model(network, config, threads=1)
+    assert isinstance(model, PromptedVoxelModel)
+    assert np.array_equal(model.logits(crops.numpy()), exact.logits.numpy())
+    logits, prompt = model.answer(crops.numpy())
+    assert np.array_equal(logits, exact.logits.numpy())
+    assert prompt == pytest.approx(np.linalg.norm(exact.prompt.numpy(), axis=1), rel=1e-4)
+    assert prompt.shape == (2, *(-(-n // network.stride) for n in (12, 16, 9)))
 
 
-def test_a_crop_of_an_autoprosam_takes_memory_by_its_voxels(tiny_folder):
-    backbone = small_base(tiny_folder)
-    model = voxel_model(autoprosam(backbone), voxel_config(backbone))
-    needed, free = model.room((64, 64, 64))
-    assert free is None
-    assert 0.2 < needed / 2**30 < 0.4
-    assert model.room((128, 64, 64)).needed == 2 * needed
+def test_a_network_without_a_generator_has_no_prompt_to_show(tiny_folder):
+    base = small_base(tiny_folder)
+    config = voxel_config(base, sizes={"generator": "none"})
+    model = voxel_model(models.begun(config, base), config)
+    assert isinstance(model, VoxelModel)
+    assert not isinstance(model, PromptedVoxelModel)
+    assert not model.network.training
 
 
-def test_a_scan_goes_through_a_network_to_its_own_grid(tiny_folder):
-    backbone = small_base(tiny_folder)
-    model = voxel_model(autoprosam(backbone).eval(), voxel_config(backbone, spacing=(2.0, 2.0, 2.0)))
-    image, _ = blocks((30, 34, 38))
-    result = segment(image, model, keep=["probabilities", "prompt"])
-    assert result.labels.shape == result.prompt.shape == (30, 34, 38)
-    assert np.abs(result.probabilities.astype(int).sum(axis=0) - 255).max() <= 2
-    of_label = np.take_along_axis(result.probabilities, result.labels[None].astype(int), axis=0)[0]
-    assert (of_label == result.probabilities.max(axis=0)).all()
+def test_the_room_of_a_crop_is_known_before_it_is_taken(volumetric):
+    model = voxel_model(*volumetric)
+    assert isinstance(model, MeasuredVoxelModel)
+    small, large = model.room((16, 16, 16)), model.room((32, 32, 32))
+    assert small.free is large.free is None  # of the computer
+    assert 5 < large.needed / small.needed < 12  # eight times the voxels

@@ -100,9 +100,9 @@ def voxel_model(folder: Path, config: ModelConfig, runtime: str | None, threads:
     registry.verify(folder, config, VOXEL_FILES)
     backbone = inflated(config)
     from promptless.networks.volume import models
-    from promptless.runtimes import torch
+    from promptless.runtimes import torch as runtime_of_torch
 
-    return torch.voxel_model(models.load(folder, config, backbone), config, threads, device)
+    return runtime_of_torch.voxel_model(models.load(folder, config, backbone), config, threads, device)
 
 
 def inflated(config: ModelConfig) -> Backbone | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,9 @@ from promptless.model import Array, Decoded, ImageEmbedding, Room, VoxelAnswer
 from promptless.networks import devices
 from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS
+from promptless.networks.footprint import peak_bytes
 from promptless.networks.promptable import Promptable
 from promptless.networks.volume.autoprosam import AutoProSam
-
-PER_VOXEL = 1000
-"""Bytes that a crop takes in an AutoProSAM, most of them in its decoder, which all backbones share (measured: with 14
-classes 1,046 per voxel at 48^3 and 1,078 at 96^3, with their logits, on the small base)."""
 
 
 class TorchModel:
@@ -96,40 +92,35 @@ class TorchVoxelModel:
     @torch.inference_mode()
     def logits(self, crops: Array) -> Array:
         """Return the logits of crops; see `promptless.model.VoxelModel`."""
-        answer: Array = (
-            self.network(torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)).float().cpu().numpy()
-        )
+        answer: Array = self.network(self.tensor(crops)).float().cpu().numpy()
         return answer
 
-
-class TorchAutoProSam(TorchVoxelModel):
-    """An AutoProSAM, which foresees what memory a crop takes."""
-
     def room(self, crop: Shape) -> Room:
-        """Foresee the memory of a crop; see `promptless.model.MeasuredVoxelModel`."""
-        needed = prod(crop) * (PER_VOXEL + 2 * 4 * (1 + len(self.config.classes)))
+        """Return about what memory a crop takes; see `promptless.model.MeasuredVoxelModel`."""
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
-        return Room(needed, free)
+        return Room(peak_bytes(self.network, (1, 1, *crop)), free)
+
+    def tensor(self, crops: Array) -> Tensor:
+        """Return crops as a tensor on the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)
 
 
-class TorchPrompted(TorchAutoProSam):
-    """An AutoProSAM with a prompt generator, which can show its prompt."""
+class TorchPromptedVoxelModel(TorchVoxelModel):
+    """An AutoProSAM that prompts itself; see `promptless.model.PromptedVoxelModel`."""
 
     network: AutoProSam
 
     @torch.inference_mode()
     def answer(self, crops: Array) -> VoxelAnswer:
-        """Return logits and the length of the prompt; see `promptless.model.PromptedVoxelModel`."""
-        said = self.network.answer(torch.from_numpy(np.ascontiguousarray(crops)).to(self.device))
-        assert said.prompt is not None, "it has a generator"
-        return VoxelAnswer(said.logits.float().cpu().numpy(), said.prompt.float().norm(dim=1).cpu().numpy())
+        """Return the logits of crops, and the length of the dense prompt at each of its cells."""
+        logits, prompt = self.network.answer(self.tensor(crops))
+        assert prompt is not None
+        return VoxelAnswer(logits.float().cpu().numpy(), prompt.float().norm(dim=1).cpu().numpy())
 
 
 def voxel_model(
     network: nn.Module, config: ModelConfig, threads: int | None = None, device: str | None = None
 ) -> TorchVoxelModel:
-    """Return a network on volumes as a model, with all that it can tell besides logits."""
-    if not isinstance(network, AutoProSam):
-        return TorchVoxelModel(network, config, threads, device)
-    kind = TorchAutoProSam if network.generator is None else TorchPrompted
-    return kind(network, config, threads, device)
+    """Return a network on volumes as a model, one that shows its prompt where it has one."""
+    prompted = isinstance(network, AutoProSam) and network.generator is not None
+    return (TorchPromptedVoxelModel if prompted else TorchVoxelModel)(network, config, threads, device)

@@ -204,9 +204,9 @@ def shown(value: float) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """Return JSON with null for what is no number."""
+    """Return JSON with null for what is no number, or infinite."""
     if isinstance(value, dict):
         return {name: without_nan(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

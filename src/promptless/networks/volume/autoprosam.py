@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -62,15 +61,6 @@ class AutoProSamConfig:
                 f'generator = "{self.generator}" prompts a tap that decoder = "{self.decoder}" does not look at; '
                 'take generator = "last"'
             )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> AutoProSamConfig:
-        """Return the configuration that a recipe or a file describes."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ValueError(f"unknown: {', '.join(unknown)}; known are {', '.join(f.name for f in fields(cls))}")
-        widths = tuple(values.get("widths", cls.widths))
-        return cls(**{**values, "widths": widths})
 
 
 class Answer(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,32 +9,38 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from promptless.config import AUTOPROSAM, SWIN_UNETR, UNET, ModelConfig, VolumeConfig
+from promptless.config import AUTOPROSAM, UNET, ModelConfig, VolumeConfig, from_dict
 from promptless.networks.backbones import Backbone
 from promptless.networks.checkpoints import fit, half, single
 from promptless.networks.volume import rivals
 from promptless.networks.volume.autoprosam import AutoProSam, AutoProSamConfig
+from promptless.networks.volume.rivals import SwinUnetrSizes, UnetSizes
 
 TRAINED = "trained.safetensors"
 """What was learned. Of an AutoProSAM that is not all: the rest is its backbone's."""
 
 
+Sizes = AutoProSamConfig | UnetSizes | SwinUnetrSizes
+
+
 def begun(config: ModelConfig, backbone: Backbone | None) -> nn.Module:
     """Return a fresh network, crops (batch, 1, z, y, x) to logits (batch, 1 + classes, z, y, x), of any size."""
-    return NETWORKS[volume_of(config).network](backbone, config.network, 1 + len(config.classes))
+    sizes = sizes_in(config)
+    if isinstance(sizes, AutoProSamConfig):
+        assert backbone is not None
+        return AutoProSam(backbone, sizes)
+    n_classes = 1 + len(config.classes)
+    return rivals.unet(sizes, n_classes) if isinstance(sizes, UnetSizes) else rivals.swin_unetr(sizes, n_classes)
 
 
-def autoprosam(backbone: Backbone | None, sizes: Mapping[str, Any], classes: int) -> nn.Module:
-    """Return an AutoProSAM on a backbone."""
-    assert backbone is not None
-    return AutoProSam(backbone, AutoProSamConfig.from_dict({**sizes, "classes": classes}))
-
-
-NETWORKS: dict[str, Callable[[Backbone | None, Mapping[str, Any], int], nn.Module]] = {
-    AUTOPROSAM: autoprosam,
-    UNET: lambda backbone, sizes, classes: rivals.unet(classes, **sizes),
-    SWIN_UNETR: lambda backbone, sizes, classes: rivals.swin_unetr(classes, **sizes),
-}
+def sizes_in(config: ModelConfig) -> Sizes:
+    """Return what `ModelConfig.network` says, checked; a recipe does not know the hash of its backbone yet."""
+    network, where = volume_of(config).network, f"{config.name}, network"
+    if network == AUTOPROSAM:
+        return from_dict(AutoProSamConfig, {"sha256": "", **config.network, "classes": 1 + len(config.classes)}, where)
+    if network == UNET:
+        return from_dict(UnetSizes, config.network, where)
+    return from_dict(SwinUnetrSizes, config.network, where)
 
 
 def volume_of(config: ModelConfig) -> VolumeConfig:
@@ -45,11 +50,9 @@ def volume_of(config: ModelConfig) -> VolumeConfig:
     return config.volume
 
 
-def sizes_of(network: nn.Module, config: ModelConfig) -> dict[str, Any]:
+def sizes_of(config: ModelConfig) -> dict[str, Any]:
     """Return `ModelConfig.network` in full, defaults written out; the number of classes follows from their names."""
-    if not isinstance(network, AutoProSam):
-        return dict(config.network)
-    return {name: value for name, value in asdict(network.config).items() if name != "classes"}
+    return {name: value for name, value in asdict(sizes_in(config)).items() if name != "classes"}
 
 
 def learned_state(network: nn.Module) -> dict[str, Tensor]:

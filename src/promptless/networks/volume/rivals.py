@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -28,15 +28,40 @@ class AnySize(nn.Module):
         return logits[(slice(None), slice(None), *(slice(n) for n in shape))]
 
 
-def unet(classes: int, features: Sequence[int] = (32, 32, 64, 128, 256, 32)) -> nn.Module:
-    """Return a plain 3D U-Net of five levels, two convolutions each; the last of `features` are of the classifier."""
-    network = monai("BasicUNet")(spatial_dims=3, in_channels=1, out_channels=classes, features=tuple(features))
+@dataclass(frozen=True)
+class UnetSizes:
+    """Channels of a plain 3D U-Net's five levels; the last are of the classifier."""
+
+    features: tuple[int, ...] = (32, 32, 64, 128, 256, 32)
+
+    def __post_init__(self) -> None:
+        if len(self.features) != 6 or min(self.features) < 1:
+            raise ValueError(
+                f"features is {list(self.features)}; it must be six counts of channels: those of five levels, and of "
+                "the classifier"
+            )
+
+
+@dataclass(frozen=True)
+class SwinUnetrSizes:
+    """Channels of a SwinUNETR's first level; 12 make the small one (4 million parameters), 24 and 48 the others."""
+
+    feature_size: int = 12
+
+    def __post_init__(self) -> None:
+        if self.feature_size < 12 or self.feature_size % 12:
+            raise ValueError(f"feature_size is {self.feature_size}; it must be a multiple of 12, such as 12, 24 or 48")
+
+
+def unet(sizes: UnetSizes, classes: int) -> nn.Module:
+    """Return a plain 3D U-Net, two convolutions in each of its levels."""
+    network = monai("BasicUNet")(spatial_dims=3, in_channels=1, out_channels=classes, features=sizes.features)
     return AnySize(network, 16)
 
 
-def swin_unetr(classes: int, feature_size: int = 12) -> nn.Module:
-    """Return a SwinUNETR; 12 features make the small one (4 million parameters), 24 and 48 the others."""
-    return AnySize(monai("SwinUNETR")(in_channels=1, out_channels=classes, feature_size=feature_size), 32)
+def swin_unetr(sizes: SwinUnetrSizes, classes: int) -> nn.Module:
+    """Return a SwinUNETR."""
+    return AnySize(monai("SwinUNETR")(in_channels=1, out_channels=classes, feature_size=sizes.feature_size), 32)
 
 
 def monai(name: str) -> Any:

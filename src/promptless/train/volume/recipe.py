@@ -10,7 +10,7 @@ from typing import Any
 from promptless.config import AUTOPROSAM, VOLUME_AXES, VOXELS, ModelConfig, from_dict
 from promptless.data import prepared
 from promptless.io.hashes import sha256
-from promptless.networks.volume.models import TRAINED
+from promptless.networks.volume import models
 from promptless.train.recipes import data_folder, parsed, split_in
 from promptless.train.schedule import Schedule
 from promptless.train.volume.variety import PUBLISHED, VARIETIES
@@ -45,7 +45,7 @@ class VolumeRecipe:
     def identity(self) -> dict[str, Any]:
         """Return what decides what the training yields, as JSON; a run goes on only where it is the same."""
         model = {"volume": asdict(self.model)["volume"], "network": self.model.network, "classes": self.model.classes}
-        begun = {} if self.start is None else {"start": sha256(self.start / TRAINED)}
+        begun = {} if self.start is None else {"start": sha256(self.start / models.TRAINED)}
         return {
             **begun,
             "seed": self.seed,
@@ -97,8 +97,10 @@ def begun_with(start: str | None, where: str) -> Path | None:
     """Return the model folder that a recipe begins with, None where it says none."""
     if start is None:
         return None
-    if not (Path(start) / TRAINED).is_file():
-        raise FileNotFoundError(f'{where} says start = "{start}", which holds no {TRAINED}; name a model on volumes')
+    if not (Path(start) / models.TRAINED).is_file():
+        raise FileNotFoundError(
+            f'{where} says start = "{start}", which holds no {models.TRAINED}; name a model on volumes'
+        )
     return Path(start)
 
 
@@ -111,15 +113,18 @@ def check_variety(variety: str, flips: str, where: str) -> None:
 
 
 def on_backbone(model: ModelConfig, backbone: str | None, where: str) -> ModelConfig:
-    """Return a model on another backbone where one is named; raise where it should have one, or a choice of classes."""
+    """Return a model on another backbone where one is named; raise where it lacks one, classes, or fitting sizes."""
     assert model.volume is not None
     if not model.classes:
         raise ValueError(f"{where} names no classes; write the names of the labels 1, 2, ... into [model] classes")
     if model.volume.network != AUTOPROSAM:
         if backbone is not None:
             raise ValueError(f"{where} is for a {model.volume.network}, which has no backbone; leave out --backbone")
+        models.sizes_in(model)
         return model
     chosen = model.network if backbone is None else {**model.network, "backbone": backbone}
     if "backbone" not in chosen:
         raise ValueError(f"{where} names no backbone in [model.network]; write one there, or name it with --backbone")
-    return replace(model, network=chosen)
+    model = replace(model, network=chosen)
+    models.sizes_in(model)
+    return model

@@ -20,7 +20,7 @@ from promptless.networks.adapted import n_trainable
 from promptless.networks.backbones import Backbone
 from promptless.networks.volume import models
 from promptless.registry import CONFIG
-from promptless.runtimes.torch import TorchVoxelModel
+from promptless.runtimes.torch import TorchVoxelModel, voxel_model
 from promptless.train import devices, processes
 from promptless.train.learned import take
 from promptless.train.looks import SCORES, having
@@ -62,7 +62,7 @@ def train(
         return None
     take(network, mean)
     model = written(network.cpu(), recipe.model, run / CANDIDATE)
-    kept = TorchVoxelModel(models.load(run / CANDIDATE, model, backbone).to(devices.find(device)), model)
+    kept = voxel_model(models.load(run / CANDIDATE, model, backbone).to(devices.find(device)), model)
     told = judged(recipe, kept, seen, n_trainable(network), progress)
     report.write(told, run)
     (run / CANDIDATE / CARD).write_text(card(told.report), encoding="utf-8")
@@ -191,7 +191,7 @@ def written(network: nn.Module, model: ModelConfig, folder: Path) -> ModelConfig
     with replacing_folder(folder) as aside:
         names = models.save(network, aside)
         files = {name: sha256(aside / name) for name in names}
-        model = replace(model, network=models.sizes_of(network, model), files=files)
+        model = replace(model, network=models.sizes_of(model), files=files)
         model.write(aside / CONFIG)
     return model
 

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from promptless.train.state import differences
+from promptless.train.volume.recipe import is_for_volumes, read
+from volumes import PARTS, RECIPE
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "shapes" / "split.json").write_text(json.dumps(PARTS))
+    (tmp_path / "shapes.toml").write_text(RECIPE)
+    monkeypatch.setenv("PROMPTLESS_DATA", str(tmp_path))
+    return tmp_path / "shapes.toml"
+
+
+def test_a_recipe_says_everything(recipe, tmp_path):
+    content = read(recipe)
+    assert content.data == tmp_path / "shapes"
+    assert content.ids == PARTS
+    assert (content.seed, content.variety, content.mirrored) == (3, "wide", (2,))
+    assert (content.schedule.steps, content.look_every) == (12, 6)
+    assert content.model.volume.crop == (12, 16, 14)
+    assert content.model.volume.intensity.rule == "percentiles"
+    assert content.model.network["backbone"] == "nuclei"
+
+
+def test_what_is_not_said_is_as_published(recipe):
+    text = RECIPE.replace('variety = "wide"', "").replace('flips = "x"', "").replace("look_every = 6", "")
+    recipe.write_text(text)
+    content = read(recipe)
+    assert (content.variety, content.mirrored, content.look_every) == ("published", (0, 1, 2), 1)
+
+
+def test_other_data_and_another_backbone_may_be_named(recipe, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "split.json").write_text(json.dumps({**PARTS, "train": ["x"]}))
+    recipe.write_text(RECIPE.replace('data = "shapes"', ""))
+    content = read(recipe, data=other, backbone="sam_vit_b")
+    assert content.ids["train"] == ["x"]
+    assert content.model.network["backbone"] == "sam_vit_b"
+    with pytest.raises(ValueError, match="lacks data; or say --data FOLDER"):
+        read(recipe)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed = 3", "seed = 3\nsource = 1", r"says source; a recipe for volumes knows"),
+        ("seed = 3", "", "lacks seed"),
+        ('variety = "wide"', 'variety = "near"', "variety = 'near'; it must be one of published, wide"),
+        ('flips = "x"', 'flips = "xw"', "names axes out of zyx, none of them is ''"),
+        ('classes = ["ball", "box"]', "", "names no classes"),
+        ('backbone = "nuclei"', "", "names no backbone"),
+        ("steps = 12", "steps = 12\nlook = 2", r"\[train\] says look, which promptless does not know"),
+        ("crop = [12, 16, 14]", "crop = [12, 16]", "three lengths in voxels"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(recipe, old, new, message):
+    recipe.write_text(RECIPE.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        read(recipe)
+
+
+def test_a_rival_has_no_backbone(recipe):
+    text = RECIPE[: RECIPE.index("[model.network]")].replace("[model.volume]", '[model.volume]\nnetwork = "unet"')
+    recipe.write_text(text)
+    assert read(recipe).model.network == {}
+    with pytest.raises(ValueError, match="is for a unet, which has no backbone; leave out --backbone"):
+        read(recipe, backbone="nuclei")
+
+
+def test_a_recipe_is_known_by_its_output(recipe, tmp_path):
+    assert is_for_volumes(recipe)
+    (tmp_path / "plane.toml").write_text('seed = 1\n[model]\noutput = "semantic"\n')
+    assert not is_for_volumes(tmp_path / "plane.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("seed = 3", "seed = 4", "seed"),
+        ("rate = 2e-2", "rate = 1e-3", "rate"),
+        ("window = 4", "window = 8", "window"),
+        ("crop = [12, 16, 14]", "crop = [12, 16, 16]", "crop"),
+        ('flips = "x"', 'flips = ""', "flips"),
+        ("low = 0.5", "low = 1.0", "low"),
+    ],
+)
+def test_what_decides_the_weights_decides_whether_a_run_goes_on(recipe, old, new, place):
+    before = read(recipe).identity()
+    recipe.write_text(RECIPE.replace(old, new))
+    assert [place in told for told in differences(before, read(recipe).identity())] == [True]
+
+
+def test_what_only_costs_may_change(recipe):
+    before = read(recipe).identity()
+    recipe.write_text(RECIPE.replace("look_every = 6", "look_every = 1").replace("every = 4", "every = 1"))
+    assert differences(before, read(recipe).identity()) == []
