@@ -9,6 +9,7 @@ from promptless.train import adapters
 from promptless.train.choosing import FOREGROUNDS
 from test_train_adapters import TINY, prepared_folder
 from test_train_material import save
+from volumes import RECIPE, scan_folder
 
 
 def run(*arguments):
@@ -101,3 +102,19 @@ def test_an_interrupted_training_says_how_to_go_on(quick, tmp_path, monkeypatch)
     monkeypatch.setattr(adapters, "follow", interrupted)
     answer = run("--data", prepared_folder(tmp_path / "set"), "-o", tmp_path / "mine")
     assert (answer.exit_code, "--resume goes on from there" in answer.output) == (130, True)
+
+
+def test_a_recipe_for_voxels_trains_a_model_on_scans(tmp_path):
+    text = RECIPE.replace("steps = 12", "steps = 2").replace("look_every = 6", "look_every = 2")
+    (tmp_path / "shapes.toml").write_text(text)
+    data = scan_folder(tmp_path / "shapes")
+    answer = run(tmp_path / "shapes.toml", "--data", data, "-o", tmp_path / "model", "--device", "cpu")
+    assert answer.exit_code == 0, answer.output
+    lines = answer.stdout.splitlines()
+    assert lines[0].split()[:2] == ["scans", "structure"]
+    assert [line.split()[2] for line in lines[1:-1]] == ["ball", "box", "mean"] * 2
+    assert lines[-1] == str(tmp_path / "model")
+    for stage in ("  0% reading a", "step 1/2", "measuring, dev 1 of 2"):
+        assert any(stage in line for line in answer.stderr.splitlines()), stage
+    again = run(tmp_path / "shapes.toml", "--data", data, "-o", tmp_path / "model", "--device", "cpu")
+    assert (again.exit_code, "--resume goes on from it" in again.output) == (1, True)
