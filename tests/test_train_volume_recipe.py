@@ -67,6 +67,15 @@ def test_a_recipe_that_makes_no_sense_is_refused(recipe, old, new, message):
         read(recipe)
 
 
+def test_a_start_is_a_model_on_volumes(recipe, tmp_path):
+    assert read(recipe).start is None
+    recipe.write_text(RECIPE.replace("seed = 3", f'seed = 3\nstart = "{tmp_path}"'))
+    with pytest.raises(FileNotFoundError, match=r"holds no trained\.safetensors"):
+        read(recipe)
+    (tmp_path / "trained.safetensors").write_bytes(b"weights")
+    assert "start" in read(recipe).identity()
+
+
 def test_a_rival_has_no_backbone(recipe):
     text = RECIPE[: RECIPE.index("[model.network]")].replace("[model.volume]", '[model.volume]\nnetwork = "unet"')
     recipe.write_text(text)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from promptless.config import ModelConfig
 from promptless.loading import load
@@ -113,6 +114,14 @@ def test_a_training_that_was_killed_and_resumed_ends_the_same(trained, recipe, t
     assert (tmp_path / "model" / LOG).read_text() == (undisturbed / LOG).read_text()
     assert (tmp_path / "model" / SCORES).read_text() == (undisturbed / SCORES).read_text()
     assert resumed.as_json() == told.as_json()
+
+
+def test_a_training_goes_on_from_the_weights_of_an_earlier_one(trained, recipe, tmp_path, undrawn):
+    before, _ = trained
+    brief = replace(recipe, start=before, schedule=replace(recipe.schedule, steps=1, rate=1e-9, warmup=0))
+    train(brief, tmp_path / "more", device="cpu")
+    old, new = (load_file(folder / "trained.safetensors") for folder in (before, tmp_path / "more"))
+    assert all(torch.allclose(old[name].float(), new[name].float(), atol=1e-3) for name in old)
 
 
 def test_a_scan_that_is_no_number_stops_the_training_with_its_name(recipe, home, tmp_path):

@@ -96,7 +96,7 @@ def table(evaluation: Evaluation, classes: Sequence[str]) -> list[Line]:
     lines = [
         line_of(name, figure, values[:, i, j]) for i, name in enumerate(classes) for j, figure in enumerate(FIGURES)
     ]
-    means = [row for row in evaluation.rows() if row.rule == RULE]
+    means = [row for row in evaluation.rows() if row.rule == RULE and not row.class_name]
     for row, figure in zip(means, FIGURES, strict=True):
         lines.append(Line(MEAN, figure, row.n_images, row.value, row.low, row.high))
     return lines
