@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from promptless.train.state import differences
 from promptless.train.volume.recipe import is_for_volumes, read
 from volumes import PARTS, RECIPE
+
+RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 @pytest.fixture
@@ -111,3 +114,18 @@ def test_what_only_costs_may_change(recipe):
     before = read(recipe).identity()
     recipe.write_text(RECIPE.replace("look_every = 6", "look_every = 1").replace("every = 4", "every = 1"))
     assert differences(before, read(recipe).identity()) == []
+
+
+@pytest.mark.parametrize(("name", "n_classes"), [("btcv", 13), ("amos", 15), ("ct_org", 6), ("hippocampus", 2)])
+def test_the_recipes_that_come_along_make_sense(tmp_path, name, n_classes):
+    (tmp_path / "split.json").write_text(json.dumps(PARTS))
+    content = read(RECIPES / f"autoprosam_{name}.toml", data=tmp_path)
+    assert len(content.model.classes) == n_classes
+    assert content.model.volume.network == "autoprosam"
+    published = name != "hippocampus"
+    assert (content.model.network["backbone"] == "sam_vit_b") == published
+    if published:
+        schedule, volume = content.schedule, content.model.volume
+        assert (schedule.rate, schedule.power, schedule.clip, schedule.batch) == (5e-4, 0.9, 1.0, 1)
+        assert (volume.crop, volume.overlap, volume.blend) == ((128, 128, 128), 0.25, "constant")
+        assert schedule.rate_at(schedule.warmup - 1) == schedule.rate

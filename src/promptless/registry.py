@@ -27,7 +27,7 @@ def fitting(n_axes: int) -> list[str]:
 def for_volumes() -> str:
     """Return which models are for volumes, in words."""
     names = ", ".join(fitting(3))
-    untold = "none ship yet; train one on labelled scans (`promptless train`) and give its folder: --model FOLDER"
+    untold = "none ship yet; train one on labelled scans (docs/autoprosam.md) and give its folder: --model FOLDER"
     return f"models for volumes: {names or untold}"
 
 
