@@ -118,3 +118,5 @@ def test_a_recipe_for_voxels_trains_a_model_on_scans(tmp_path):
         assert any(stage in line for line in answer.stderr.splitlines()), stage
     again = run(tmp_path / "shapes.toml", "--data", data, "-o", tmp_path / "model", "--device", "cpu")
     assert (again.exit_code, "--resume goes on from it" in again.output) == (1, True)
+    forced = run(tmp_path / "shapes.toml", "--data", data, "-o", tmp_path / "model", "--force")
+    assert (forced.exit_code, "only adapters" in forced.output) == (2, True)

@@ -49,14 +49,15 @@ def train(
         placeable(output)
         where, main = devices.find(device), processes.main()
         if recipe is not None and volume_recipe.is_for_volumes(recipe):
+            refuse_force(force)
             on_volumes(recipe, output, data=data, backbone=backbone, resume=resume, device=device, quiet=quiet)
             return
         told, terminal = main and not quiet, sys.stderr.isatty()
         with bar(1, shown=told and terminal) as moved:
             advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
             chosen = adapters.recipe_for(recipe, output, data=data, backbone=backbone, resume=resume, progress=advance)
-            if chosen.adapter is None and force:
-                raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
+            if chosen.adapter is None:
+                refuse_force(force)
             if told and device == "auto":
                 typer.echo(f"training on {where}; --device takes another", err=True)
             for line in adapters.unsized(chosen) if told and chosen.adapter is not None else []:
@@ -74,6 +75,12 @@ def train(
                 made = adapters.train(chosen, output, resume=resume, force=force, device=device, progress=advance)
         if main and made is not None:
             tell(made, output, quiet)
+
+
+def refuse_force(force: bool) -> None:
+    """Refuse an option that is for adapters alone."""
+    if force:
+        raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
 
 
 def on_volumes(
