@@ -73,21 +73,37 @@ def bright_and_dim() -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
 
 def discs(shape: tuple[int, int], places: Iterable[Disc]) -> np.ndarray:
     """Return a label image with disc i of `places` labelled i + 1."""
-    y, x = np.indices(shape)
     labels = np.zeros(shape, np.int32)
-    for number, (cy, cx, radius) in enumerate(places, start=1):
-        labels[(y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = number
+    for number, place in enumerate(places, start=1):
+        region, pixels = disc(shape, place)
+        labels[region][pixels] = number
     return labels
+
+
+def disc(shape: tuple[int, int], place: Disc) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Return the region of an image of `shape` that a disc may reach, and which of its pixels it covers."""
+    *centre, radius = place
+    region = tuple(
+        slice(max(0, c - radius), max(0, min(n, c + radius + 1))) for c, n in zip(centre, shape, strict=True)
+    )
+    y, x = (np.arange(part.start, part.stop) - c for part, c in zip(region, centre, strict=True))
+    return region, y[:, None] ** 2 + x**2 <= radius**2
 
 
 def scattered(shape: tuple[int, int], radii: tuple[int, int], n: int, rng: np.random.Generator, gap: int = 5):
     """Return a label image of up to `n` discs, at least `gap` pixels apart, some of them cut by the border."""
-    labels, places = np.zeros(shape, np.int32), []
+    labels, number = np.zeros(shape, np.int32), 0
     for _ in range(20 * n):
-        place = int(rng.integers(shape[0])), int(rng.integers(shape[1])), int(rng.integers(radii[0], radii[1] + 1))
-        if len(places) < n and not labels[discs(shape, [(*place[:2], place[2] + gap)]) > 0].any():
-            places.append(place)
-            labels = discs(shape, places)
+        y, x, radius = (
+            int(rng.integers(shape[0])),
+            int(rng.integers(shape[1])),
+            int(rng.integers(radii[0], radii[1] + 1)),
+        )
+        around, near = disc(shape, (y, x, radius + gap))
+        if number < n and not labels[around][near].any():
+            number += 1
+            region, pixels = disc(shape, (y, x, radius))
+            labels[region][pixels] = number
     return labels
 
 

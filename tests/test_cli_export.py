@@ -118,6 +118,6 @@ def test_a_volume_is_not_written_as_what_holds_a_plane(kind, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", labels, photometric="minisblack")
     answer = export(tmp_path / "a.tif", "-o", tmp_path / "out", "--to", f"labels,{kind}")
     assert answer.exit_code == 1
-    assert f"a.tif has 3 axes (3, 20, 20), and {kind} hold a plane; export one plane at a time" in answer.stderr
+    assert f"a.tif has 3 axes (3, 20, 20), and {kind} hold a plane; convert one plane at a time" in answer.stderr
     assert not list((tmp_path / "out").iterdir())
     assert export(tmp_path / "a.tif", "-o", tmp_path / "out", "--to", "labels,objects").exit_code == 0

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
-from promptless.io.label_files import TiffRows, UnreadableLabelsError, read
+from promptless.io.label_files import TiffPage, UnreadableLabelsError, read
 
 COLOURS = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
 
@@ -39,7 +39,7 @@ def test_every_format_keeps_labels_and_their_type(name, labels, tmp_path):
 @pytest.mark.parametrize("rows", [slice(0, 70), slice(10, 33), slice(69, 70), slice(60, 99), slice(5, 5)])
 def test_a_compressed_tiff_is_decoded_by_rows(options, rows, labels, tmp_path):
     image = read(save(tmp_path / "a.tif", labels, compression="zlib", **options))
-    assert isinstance(image.labels, TiffRows)
+    assert isinstance(image.labels, TiffPage)
     assert np.array_equal(image.labels[rows], labels[rows])
 
 

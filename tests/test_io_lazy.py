@@ -211,3 +211,11 @@ def test_a_damaged_chunk_fails_and_a_missing_one_is_told(tmp_path, rng):
         assert not plane[:, :50, 50:].any()
         with pytest.raises(Exception, match=r"."):
             plane[:, 50:, 50:]
+
+
+def test_where_the_bounds_of_a_slide_begin_is_told(rng):
+    from promptless.io.lazy.slides import noting, pyramid
+
+    slide = pyramid([rng.integers(0, 255, (40, 50, 3), np.uint8)], None, None, None)
+    assert noting(slide, (None, None)) == noting(slide, ("0", "0")) == slide
+    assert "begin at y 30, x 7" in noting(slide, ("30", "7")).origin.notes[-1]

@@ -248,7 +248,7 @@ def test_a_fingerprint_tells_images_apart(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_workers_give_the_files_of_one_process_though_one_is_killed(tmp_path, rng):
     psutil = pytest.importorskip("psutil")
-    image = picture(scattered((512, 512), (6, 10), 60, rng, gap=3))
+    image = picture(scattered((384, 256), (6, 10), 30, rng, gap=3))
     options = {"tile": 128, "halo": 0, "mpp": 0.5, "threads": 1}
     alone, _ = labels_of(image, tmp_path, "alone", "nuclei", **options)
     killed = []
@@ -277,3 +277,37 @@ def test_workers_need_a_model_that_has_a_name(image, tmp_path):
 def test_thumbnails_are_small(rng):
     level = large.plan.lazy.pyramid.Level(rng.integers(0, 255, (3, 5000, 300), np.uint8), None)
     assert max(tissue.thumbnail(level).shape) <= tissue.THUMBNAIL
+
+
+def test_labels_of_an_ome_zarr_image_name_it(image, tmp_path):
+    group = zarr.open_group(tmp_path / "image.zarr", mode="w")
+    group.create_array("0", data=image)
+    axes = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    scale = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.5]}]}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [scale]}]}
+    large.segment(tmp_path / "image.zarr", tmp_path / "out.zarr", NullModel())
+    label = tmp_path / "out.zarr" / "labels" / "nuclei"
+    source = zarr.open_group(label, mode="r").attrs["ome"]["image-label"]["source"]["image"]
+    assert (label / source).resolve() == (tmp_path / "image.zarr").resolve()
+
+
+def test_a_run_that_is_killed_while_its_files_are_put_in_place_can_be_resumed(image, tmp_path, monkeypatch):
+    whole, _ = labels_of(image, tmp_path, "whole", **CUT)
+    recorded = large.segmenting.recorded
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(large.segmenting, "recorded", killed)  # after the labels are there, before the manifest
+    with pytest.raises(KeyboardInterrupt):
+        labels_of(image, tmp_path, **CUT)
+    monkeypatch.setattr(large.segmenting, "recorded", recorded)
+    assert np.array_equal(labels_of(image, tmp_path, begin="resume", **CUT)[0], whole)
+
+
+def test_what_is_left_of_a_finished_run_is_not_taken_for_a_new_ones(image, tmp_path):
+    left = tmp_path / ".out.ome.zarr.parts" / "found"
+    left.mkdir(parents=True)
+    (left / "0.npy").write_bytes(b"of another run")
+    whole, _ = labels_of(image, tmp_path, "whole", **CUT)
+    assert np.array_equal(labels_of(image, tmp_path, **CUT)[0], whole)

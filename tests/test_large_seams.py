@@ -12,7 +12,7 @@ from promptless.view import View
 
 
 def test_a_local_model_has_no_seams(tmp_path, rng):
-    labels = scattered((150, 140), (3, 6), 60, rng, gap=2)
+    labels = scattered((110, 100), (3, 6), 35, rng, gap=2)
     tifffile.imwrite(tmp_path / "a.tif", picture(labels))
     found = seams(tmp_path / "a.tif", NullModel(), tile=32, halo=16)
     assert (found.agreement, found.strict, found.cut_per_1000) == (1, 1, 0)
@@ -30,7 +30,7 @@ class Shy(NullModel):
 
 
 def test_seams_are_found_where_there_are_some(tmp_path, rng):
-    labels = scattered((150, 140), (3, 6), 60, rng, gap=2)
+    labels = scattered((110, 100), (3, 6), 35, rng, gap=2)
     tifffile.imwrite(tmp_path / "a.tif", picture(labels))
     assert seams(tmp_path / "a.tif", Shy(), tile=32, halo=0).agreement < 0.9
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import ndimage
 
 from promptless.image import Shape
 from promptless.masks import Mask, Masks
+from promptless.tiles import Region, within
 
 TAKEN = -1
 FREE_SHARE = 0.5
@@ -22,7 +24,7 @@ PIXELS_PER_LABEL = 16
 
 
 class LabelSource(Protocol):
-    """A label image, or a file of one that is read as it is sliced along its first axis."""
+    """A label image, or a file of one that is read as it is sliced."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -34,9 +36,41 @@ class LabelSource(Protocol):
         """The integer type of a label."""
         ...
 
-    def __getitem__(self, rows: slice, /) -> Any:
-        """Return the labels in `rows` of the first axis."""
+    def __getitem__(self, region: slice | Region, /) -> Any:
+        """Return the labels in a region: a slice of the first axis, or one per axis."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """The label image in which objects lie one over the other, the last on top, painted where it is sliced.
+
+    Object i has the label `numbers[i]`.
+    """
+
+    shape: Shape
+    masks: tuple[Mask, ...]
+    numbers: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[np.int32]:
+        """The type of a label."""
+        return np.dtype(np.int32)
+
+    @cached_property
+    def boxes(self) -> NDArray[np.int64]:
+        """The boxes (objects, ndim, 2) around the objects."""
+        return np.array([mask.box for mask in self.masks], np.int64).reshape(-1, len(self.shape), 2)
+
+    def __getitem__(self, index: slice | Region) -> NDArray[np.int32]:
+        region = within(index, self.shape)
+        canvas = np.zeros(tuple(s.stop - s.start for s in region), np.int32)
+        first, last = (np.array([getattr(s, end) for s in region]) for end in ("start", "stop"))
+        meets = ((self.boxes[..., 0] < last) & (self.boxes[..., 1] > first)).all(axis=1)
+        for i in np.flatnonzero(meets):
+            inside = self.masks[i].moved(tuple(-s.start for s in region)).clipped(canvas.shape)
+            canvas[inside.region][inside.pixels] = self.numbers[i]
+        return canvas
 
 
 def paint(

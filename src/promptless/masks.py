@@ -77,6 +77,28 @@ class Mask:
         return Mask(tuple(max(a, 0) for a in self.start), self.pixels[inside])
 
 
+def shared(a: Mask, b: Mask) -> int:
+    """Return how many pixels two objects have in common."""
+    start, stop = np.maximum(a.start, b.start), np.minimum(a.stop, b.stop)
+    if (start >= stop).any():
+        return 0
+    there = [tuple(slice(p - o, q - o) for p, q, o in zip(start, stop, m.start, strict=True)) for m in (a, b)]
+    return int((a.pixels[there[0]] & b.pixels[there[1]]).sum())
+
+
+def joined(masks: list[Mask], ndim: int) -> Mask:
+    """Return the object that has the pixels of all of these."""
+    filled = [mask for mask in masks if mask.pixels.size]
+    if not filled:
+        return Mask((0,) * ndim, np.zeros((0,) * ndim, bool))
+    start = tuple(min(along) for along in zip(*(mask.start for mask in filled), strict=True))
+    stop = tuple(max(along) for along in zip(*(mask.stop for mask in filled), strict=True))
+    pixels = np.zeros(tuple(b - a for a, b in zip(start, stop, strict=True)), bool)
+    for mask in filled:
+        pixels[mask.moved(tuple(-a for a in start)).region] |= mask.pixels
+    return Mask(start, pixels)
+
+
 @dataclass(frozen=True, eq=False)
 class Masks:
     """Decoded objects: each with its `id` (of the prompt), `score`, `stability`, and whether a tile cut it.
@@ -112,6 +134,13 @@ class Masks:
         order = np.arange(len(self))[np.asarray(index, dtype=np.int64 if len(index) == 0 else None)]
         columns = (getattr(self, name)[order] for name in COLUMNS)
         return Masks(tuple(self.masks[i] for i in order), *columns)
+
+    def reach(self, ndim: int) -> NDArray[np.int64]:
+        """Return the box (ndim, 2) around all objects, empty where there are none."""
+        if not self.masks:
+            return np.zeros((ndim, 2), np.int64)
+        boxes = np.stack([mask.box for mask in self.masks])
+        return np.stack([boxes[..., 0].min(axis=0), boxes[..., 1].max(axis=0)], axis=1)
 
     @classmethod
     def concatenate(cls, parts: list[Masks]) -> Masks:

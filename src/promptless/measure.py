@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from skimage.measure import regionprops_table
 
 from promptless.image import Image, Shape
-from promptless.labels import compacted
+from promptless.labels import compacted, laid
 from promptless.masks import Masks
 
 PIXEL_PROPERTIES = ("label", "area", "bbox", "centroid")
@@ -60,6 +60,20 @@ def measure(labels: NDArray[np.integer], image: Image, masks: Masks, start: Shap
         "stability": masks.stability,
         "tile_border": masks.tile_border,
     }
+
+
+def table(image: Image, masks: Masks, names: Sequence[str]) -> Columns:
+    """Return the whole object table of some objects of an image, of which only what lies around them is read.
+
+    `names` are those of the classes.
+    """
+    box = masks.reach(len(image.shape))
+    region = tuple(slice(int(a), max(int(a) + 1, int(b))) for a, b in box)
+    start = tuple(s.start for s in region)
+    crop = Image(image.data[:, *region], image.spacing, image.unit, channel_names=image.channel_names)
+    labels, _ = laid([mask.moved(tuple(-a for a in start)) for mask in masks], crop.shape)
+    columns = measure(labels, crop, masks, start) | kinds(masks, names)
+    return columns | {"label": masks.ids}
 
 
 def kinds(masks: Masks, names: Sequence[str]) -> Columns:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from promptless.image import Image
 from promptless.masks import Masks
-from promptless.measure import kinds, measure
+from promptless.measure import kinds, measure, table
 from promptless.prompts import Prompts
 from promptless.structures import structures
 
@@ -61,6 +61,29 @@ class Objects(Mapping[str, NDArray[Any]]):
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """Some objects of an image and what is known of them, for writers that take one part after the other.
+
+    Fields are those of `Segmentation`; the labels are painted nowhere.
+    """
+
+    image: Image
+    masks: Masks
+    prompts: Prompts
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def objects(self) -> Objects:
+        """The object table."""
+        return Objects(table(self.image, self.masks, self.class_names))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes 1, 2, ... of objects, none where the model tells no classes."""
+        return classes_in(self.manifest)
+
+
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """An image's objects, with all that is needed to save, check or repeat them.
 
@@ -89,7 +112,7 @@ class Segmentation:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes 1, 2, ... of objects, none where the model tells no classes."""
-        return tuple(self.manifest.get("model", {}).get("classes", ()))
+        return classes_in(self.manifest)
 
     def save(
         self, folder: str | Path, name: str = "image", *, also: Iterable[str] = (), overlay: str = "outlines"
@@ -170,3 +193,12 @@ class VolumeSegmentation:
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.labels.shape))
         return f"VolumeSegmentation({self.n_objects} of {len(self.class_names)} structures in {size} voxels)"
+
+
+def classes_in(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the classes that a manifest's model tells."""
+    return tuple(manifest.get("model", {}).get("classes", ()))
+
+
+Told = Segmentation | Part
+"""What writers of objects take."""

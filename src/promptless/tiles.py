@@ -57,6 +57,17 @@ def spans(n: int, size: int, halo: int, align: int) -> Iterator[tuple[slice, sli
         yield slice(start, stop), slice(max(start - halo, 0), min(stop + halo, n))
 
 
+def within(index: slice | Region, shape: Shape) -> Region:
+    """Return the region that an index asks of an array of `shape`, every axis with both of its ends.
+
+    The index is a slice of the first axis, or one per axis from the first on.
+    """
+    given = index if isinstance(index, tuple) else (index,)
+    every = (*given, *[slice(None)] * (len(shape) - len(given)))
+    ends = [part.indices(n)[:2] for part, n in zip(every, shape, strict=True)]
+    return tuple(slice(start, max(start, stop)) for start, stop in ends)
+
+
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is at least `value`."""
     return -(-value // multiple) * multiple

@@ -9,10 +9,10 @@ import typer
 from promptless.cli.ablate import ablate
 from promptless.cli.adapter import adapter
 from promptless.cli.check import check
+from promptless.cli.convert import convert, export
 from promptless.cli.data import data
 from promptless.cli.edge import Exit
 from promptless.cli.evaluate import evaluate
-from promptless.cli.export import export
 from promptless.cli.models import models
 from promptless.cli.prompts import prompts
 from promptless.cli.seams import seams
@@ -43,7 +43,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, prompts, check, evaluate, export, seams, train, ablate):
+for command in (segment, prompts, check, evaluate, convert, export, seams, train, ablate):
     app.command()(command)
 app.add_typer(adapter, name="adapter")
 app.add_typer(data, name="data")

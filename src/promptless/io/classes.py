@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from promptless.io.labels import resolution
 from promptless.labels import compacted
-from promptless.result import Segmentation
+from promptless.result import Segmentation, Told
 
 CLASSES = {0: "background", 1: "nucleus"}
 """Names by value where the model tells no classes: every object is of class 1."""
@@ -53,7 +53,7 @@ def write(segmentation: Segmentation, path: Path) -> None:
     )
 
 
-def names(segmentation: Segmentation) -> dict[int, str]:
+def names(segmentation: Told) -> dict[int, str]:
     """Return the names of the classes by their values, the background being 0."""
     told = segmentation.class_names
     if not told:
@@ -62,7 +62,7 @@ def names(segmentation: Segmentation) -> dict[int, str]:
     return known | ({len(told) + 1: UNTOLD} if (segmentation.masks.classes == 0).any() else {})
 
 
-def values(segmentation: Segmentation) -> NDArray[np.int64]:
+def values(segmentation: Told) -> NDArray[np.int64]:
     """Return the class of each object, as `names` has it."""
     told = segmentation.class_names
     if not told:

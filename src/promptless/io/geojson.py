@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import shapely
@@ -15,7 +18,9 @@ from numpy.typing import NDArray
 from promptless.image import Shape
 from promptless.io import classes
 from promptless.io.outlines import fill, outline
-from promptless.result import Segmentation
+from promptless.labels import Painted
+from promptless.masks import Mask
+from promptless.result import Told
 
 Measurements = dict[str, float | str]
 """What a feature says was measured of it: score, stability, whatever else; and its class as "class_name"."""
@@ -27,16 +32,36 @@ LARGEST = 2**31 - 1
 """The largest label; a number above it is a name like any other."""
 
 
-def write(segmentation: Segmentation, path: Path) -> None:
+def write(segmentation: Told, path: Path) -> None:
     """Write the objects as a FeatureCollection, one line each."""
-    with path.open("w", encoding="utf-8") as file:
+    write_parts([segmentation], path)
+
+
+def write_parts(parts: Iterable[Told], path: Path, pitch: tuple[float, ...] = (1.0, 1.0)) -> None:
+    """Write the objects of all parts, as `features` has them; a file that ends in .gz is compressed."""
+    with text(path, "w") as file:
         file.write(HEAD)
-        for i, entry in enumerate(features(segmentation)):
+        for i, entry in enumerate(entry for part in parts for entry in features(part, pitch)):
             file.write((",\n" if i else "") + json.dumps(entry))
         file.write(TAIL)
 
 
-def features(segmentation: Segmentation, pitch: tuple[float, ...] = (1.0, 1.0)) -> Iterator[dict[str, Any]]:
+@contextmanager
+def text(path: Path, mode: str) -> Iterator[TextIO]:
+    """Open a text file to read ("r") or write ("w"), a compressed one where its name ends in .gz."""
+    if path.suffix.lower() != ".gz":
+        with io.TextIOWrapper(path.open(f"{mode}b"), encoding="utf-8", newline="\n") as plain:
+            yield plain
+        return
+    with (
+        path.open(f"{mode}b") as stored,
+        gzip.GzipFile("", f"{mode}b", fileobj=stored, mtime=0) as unpacked,  # no date: the same labels, the same bytes
+        io.TextIOWrapper(unpacked, encoding="utf-8", newline="\n") as file,
+    ):
+        yield file
+
+
+def features(segmentation: Told, pitch: tuple[float, ...] = (1.0, 1.0)) -> Iterator[dict[str, Any]]:
     """Yield each object as a GeoJSON feature with QuPath's properties; what is not known is left out.
 
     `pitch` (y, x) is the size of a pixel in those that coordinates count, which are the full image's.
@@ -78,26 +103,43 @@ def read(path: Path, shape: Shape) -> NDArray[np.int32]:
 
 def read_measured(path: Path, shape: Shape) -> tuple[NDArray[np.int32], dict[int, Measurements]]:
     """Return the label image that a GeoJSON file describes, and by label what each feature's measurements say."""
+    painted, measured = opened(path, shape)
+    return painted[:], measured
+
+
+def opened(path: Path, shape: Shape) -> tuple[Painted, dict[int, Measurements]]:
+    """Return what `read_measured` does, the label image painted where it is sliced."""
+    masks: list[Mask] = []
+    names: list[str] = []
+    measured: list[Measurements] = []
+    frame, outside = shapely.box(0, 0, shape[1], shape[0]), 0
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content if isinstance(content, list) else content.get("features", [content])
-        shapes = [shapely.geometry.shape(entry["geometry"]) for entry in found]
-        properties = [entry.get("properties") or {} for entry in found]
-        names = [str(known.get("name", "")) for known in properties]
-        measured = [measurements(known) for known in properties]
-    except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+        for entry in entries(path):
+            geometry = shapely.geometry.shape(entry["geometry"])
+            outside += not (geometry.is_empty or geometry.intersects(frame))
+            masks.append(fill(geometry, shape))
+            known = entry.get("properties") or {}
+            names.append(str(known.get("name", "")))
+            measured.append(measurements(known))
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, shapely.errors.ShapelyError) as error:
         raise ValueError(f"{path} cannot be read as GeoJSON with a geometry in every feature ({error})") from error
-    frame = shapely.box(0, 0, shape[1], shape[0])
-    outside = sum(not (geometry.is_empty or geometry.intersects(frame)) for geometry in shapes)
     if outside:
         size = " x ".join(map(str, shape))
         raise ValueError(f"{path} has {outside} outlines outside an image of {size} (y, x) pixels; give its true shape")
-    labels = np.zeros(shape, np.int32)
     given = numbers(names)
-    for number, geometry in zip(given, shapes, strict=True):
-        mask = fill(geometry, shape)
-        labels[mask.region][mask.pixels] = number
-    return labels, dict(zip(given, measured, strict=True))
+    return Painted(shape, tuple(masks), tuple(given)), dict(zip(given, measured, strict=True))
+
+
+def entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the features of a file, one line at a time where there is one on each, as we write them."""
+    with text(path, "r") as file:
+        first = file.readline()
+        if first == HEAD:
+            lines = (line.strip().removesuffix(",") for line in file)
+            yield from (json.loads(line) for line in lines if line not in ("", TAIL.strip()))
+            return
+        content = json.loads(first + file.read())
+    yield from content if isinstance(content, list) else content.get("features", [content])
 
 
 def measurements(properties: dict[str, Any]) -> Measurements:

@@ -14,10 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from promptless.errors import UnreadableImageError
+from promptless.errors import UnreadableImageError, named
 from promptless.io import scans
+from promptless.io.lazy import tiled, zarrs
+from promptless.io.lazy.zarrs import UM
 from promptless.io.readers import lzw
 from promptless.labels import LabelSource
+from promptless.tiles import Region, within
+
+LARGEST = np.iinfo(np.int32).max
+"""The largest label."""
 
 
 class UnreadableLabelsError(ValueError):
@@ -44,8 +50,10 @@ class LabelImage:
 
 def read(path: Path) -> LabelImage:
     """Open a label image; its integer type is kept."""
-    if not path.is_file():
+    if not path.exists():
         raise UnreadableLabelsError(f"{path} does not exist")
+    if path.is_dir():
+        return read_zarr(path)
     if suffix(path) in LOSSY:
         raise UnreadableLabelsError(lossy(path))
     reader = READERS.get(suffix(path))
@@ -78,6 +86,14 @@ def whole_numbers(labels: LabelSource, path: Path) -> LabelSource:
     if not np.isfinite(values).all() or (values != np.floor(values)).any():
         raise UnreadableLabelsError(f"{path} holds fractions; labels are integers, one per object (is it an image?)")
     return values.astype(np.int64)
+
+
+def int32(values: Any) -> NDArray[np.int32]:
+    """Return labels in 32 bits, refusing what is none."""
+    found = np.asarray(values)
+    if found.size and not (found.min() >= 0 and found.max() <= LARGEST):
+        raise ValueError(f"labels are whole numbers from 0 to {LARGEST}, but these are {found.min()} to {found.max()}")
+    return found.astype(np.int32, copy=False)
 
 
 def suffix(path: Path) -> str:
@@ -127,7 +143,7 @@ def read_npy(path: Path) -> LabelImage:
 
 
 def read_tiff(path: Path) -> LabelImage:
-    """Open the first series of a TIFF, with one channel: mapped, or decoded by bands of rows, where it is one page."""
+    """Open the first series of a TIFF, with one channel; one page is mapped, or decoded by the strip or tile."""
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         channels = [n for axis, n in zip(series.axes, series.shape, strict=True) if axis in "SC" and n > 1]
@@ -144,7 +160,7 @@ def read_tiff(path: Path) -> LabelImage:
         page = series.keyframe
         if page.is_memmappable:
             return LabelImage(tifffile.memmap(path, series=0, mode="r").reshape(keep))
-    return LabelImage(TiffRows(path, (keep[0], keep[1]), page.dtype))
+    return LabelImage(TiffPage(path, (keep[0], keep[1]), page.dtype))
 
 
 def last_axis(series: tifffile.TiffPageSeries) -> NDArray[np.generic]:
@@ -155,37 +171,28 @@ def last_axis(series: tifffile.TiffPageSeries) -> NDArray[np.generic]:
 
 
 @dataclass(frozen=True, eq=False)
-class TiffRows:
+class TiffPage:
     """One page of a TIFF, compressed, of which only the strips or tiles that are asked for are decoded."""
 
     path: Path
     shape: tuple[int, int]
     dtype: np.dtype[Any]
 
-    def __getitem__(self, rows: slice) -> NDArray[np.generic]:
-        """Return the pixels in `rows`."""
-        start, stop, _ = rows.indices(self.shape[0])
-        band = np.zeros((max(0, stop - start), self.shape[1]), self.dtype)
+    def __getitem__(self, index: slice | Region) -> NDArray[np.generic]:
+        """Return the pixels in a region."""
+        y, x = within(index, self.shape)
         with tifffile.TiffFile(self.path) as file:
-            page = file.series[0].keyframe
-            height, across = page.chunks[0], page.chunked[1]
-            for index in range(start // height * across, -(-stop // height) * across):
-                if not page.databytecounts[index]:  # a tile that was never written is background
-                    continue
-                file.filehandle.seek(page.dataoffsets[index])
-                segment, place, shape = page.decode(file.filehandle.read(page.databytecounts[index]), index)
-                paste(segment, (place[2] - start, place[3]), shape[1:3], band)
-        return band
+            return tiled.region(file.series[0].keyframe, y, x)[..., 0]
 
 
-def paste(segment: NDArray[np.generic] | None, place: tuple[int, int], size: tuple[int, int], band: Any) -> None:
-    """Put what of a strip or tile lies in `band` there; one that the decoder passes over (None) is background."""
-    if segment is None:
-        return
-    top, left = place
-    first, last = max(0, -top), min(size[0], len(band) - top)
-    width = min(size[1], band.shape[1] - left)  # the last tile of a row may be wider than what is left
-    band[top + first : top + last, left : left + width] = segment[0, first:last, :width, 0]
+def read_zarr(path: Path) -> LabelImage:
+    """Open the label image in an OME-Zarr folder, or a zarr array."""
+    try:
+        with named(path):
+            labels, spacing = zarrs.labels(path)
+    except UnreadableImageError as error:
+        raise UnreadableLabelsError(str(error)) from error
+    return LabelImage(labels, None if spacing is None else tuple(s / UM["millimeter"] for s in spacing))
 
 
 def read_nifti(path: Path) -> LabelImage:

@@ -9,20 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptless.image import Shape
+from promptless.io.lazy.zarrs import LABELS
+from promptless.labels import LabelSource
 
-CHUNK = 1024
-"""Pixels per side that a file of the store holds."""
+CHUNKS = {2: 1024, 3: 128}
+"""Pixels per side that a file of the store holds, by the number of axes."""
 BLOCK = 2
 """Chunks per side that are written at once, whole ones, so that no two writers touch one file."""
 VERSIONS = {"0.5": 3, "0.4": 2}
 """Versions of OME-Zarr, and the format of zarr that each is kept in."""
-LABELS = "labels"
+OBJECTS = "objects"
+"""What a label image is called that has no name."""
 
 
 def shapes(shape: Shape) -> list[Shape]:
     """Return the shapes of the levels of a label image, each half of the one before, down to a single chunk."""
     levels = [shape]
-    while max(levels[-1]) > CHUNK:
+    while max(levels[-1]) > CHUNKS[len(shape)]:
         levels.append(tuple(-(-n // 2) for n in levels[-1]))
     return levels
 
@@ -53,7 +56,7 @@ def create(
     about["image-label"] = {"version": version} | ({} if source is None else {"source": {"image": source}})
     group = above.create_group(name, attributes=spoken(version, about))
     for number, size in enumerate(shapes(shape)):
-        chunks = tuple(min(CHUNK, n) for n in size)
+        chunks = tuple(min(CHUNKS[len(size)], n) for n in size)
         options: dict[str, Any] = {"dimension_names": list("zyx"[-len(size) :])} if form == 3 else {}
         separator = {"name": "v2" if form == 2 else "default", "separator": "/"}
         group.create_array(
@@ -82,7 +85,7 @@ def multiscales(name: str, levels: int, pitch: tuple[float, ...], unit: str | No
 
 def blocks(shape: Shape) -> list[tuple[slice, ...]]:
     """Return the regions of an image of `shape` that are written at once, in array order."""
-    side = CHUNK * BLOCK
+    side = CHUNKS[len(shape)] * BLOCK
     grid = tuple(-(-n // side) for n in shape)
     return [
         tuple(slice(i * side, min((i + 1) * side, n)) for i, n in zip(at, shape, strict=True))
@@ -94,7 +97,12 @@ def level(path: Path, name: str, number: int) -> Any:
     """Open a level of a label image to read and write."""
     import zarr
 
-    return zarr.open_array(path / LABELS / name / str(number), mode="r+")
+    return zarr.open_array(path_of(path, name) / str(number), mode="r+")
+
+
+def path_of(path: Path, name: str) -> Path:
+    """Return where in a store a label image is."""
+    return path / LABELS / name
 
 
 def shrunk(above: Any, region: tuple[slice, ...]) -> NDArray[np.integer]:
@@ -102,3 +110,23 @@ def shrunk(above: Any, region: tuple[slice, ...]) -> NDArray[np.integer]:
     return np.asarray(above[tuple(slice(2 * s.start, 2 * s.stop) for s in region)])[
         (slice(None, None, 2),) * len(region)
     ]
+
+
+def write(
+    labels: LabelSource,
+    path: Path,
+    dtype: np.dtype[Any],
+    spacing: tuple[float, ...] | None,
+    *,
+    name: str = OBJECTS,
+    version: str = "0.5",
+) -> None:
+    """Write a label image, block by block, as a store at `path`; pixels are `spacing` micrometres large."""
+    pitch, unit = ((1.0,) * len(labels.shape), None) if spacing is None else (spacing, "micrometer")
+    create(path, name, labels.shape, dtype, pitch=pitch, unit=unit, version=version)
+    for number, shape in enumerate(shapes(labels.shape)):
+        target = level(path, name, number)
+        for region in blocks(shape):
+            block = shrunk(level(path, name, number - 1), region) if number else labels[region]
+            if block.any():
+                target[region] = block

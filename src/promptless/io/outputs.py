@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from promptless.io import classes, coco, geojson, labels, manifests, overlay
 from promptless.io.atomic import alone, staged, staging
 from promptless.io.hashes import sha256
-from promptless.result import Objects, Segmentation, VolumeSegmentation
+from promptless.result import Objects, Segmentation, Told, VolumeSegmentation
 
 Result = Segmentation | VolumeSegmentation
 Writer = Callable[[Any, Path], None]
@@ -29,11 +29,19 @@ class Output:
     needs: str = ""
 
 
-def write_objects(segmentation: Segmentation, path: Path) -> None:
+def write_objects(segmentation: Told, path: Path) -> None:
     """Write the object table as CSV."""
+    write_tables([segmentation], path)
+
+
+def write_tables(parts: Iterable[Told], path: Path) -> None:
+    """Write the object tables of all parts, at least one, as one CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow(segmentation.objects)
-        write_rows(segmentation.objects, file)
+        for i, part in enumerate(parts):
+            objects = part.objects
+            if not i:
+                csv.writer(file).writerow(objects)
+            write_rows(objects, file)
 
 
 def write_rows(objects: Objects, file: TextIO) -> None:
@@ -143,9 +151,14 @@ def checked(kinds: Iterable[str], known: Sequence[str]) -> dict[str, Output]:
         if kind not in known:
             raise ValueError(f"there is no output {kind!r}; there are {', '.join(known)}")
         found[kind] = WRITERS[kind]
-        if found[kind].needs and find_spec(found[kind].needs) is None:
-            raise ImportError(f"{kind} needs {found[kind].needs}: pip install 'promptless[formats]'")
+        need(kind, found[kind].needs)
     return found
+
+
+def need(kind: str, package: str, extra: str = "formats") -> None:
+    """Raise where a kind of output needs a package, if any, that is not installed."""
+    if package and find_spec(package) is None:
+        raise ImportError(f"{kind} needs {package}: pip install 'promptless[{extra}]'")
 
 
 def paths(folder: Path, name: str, outputs: dict[str, Output]) -> dict[str, Path]:

@@ -15,22 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.config import ModelConfig
-from promptless.image import Image, Shape
+from promptless.image import Shape
 from promptless.io import geojson, ngff
 from promptless.io.atomic import replacing
 from promptless.io.outputs import write_rows
-from promptless.labels import laid
+from promptless.labels import Painted
 from promptless.large import store
 from promptless.large.finding import Look, find, owned_in
 from promptless.large.plan import Plan
 from promptless.large.settling import meeting, settle
 from promptless.large.store import Found
-from promptless.measure import kinds, measure
+from promptless.masks import Masks
 from promptless.model import Model
 from promptless.prompts import Prompts, to_entry
 from promptless.record import Steps
-from promptless.result import Objects, Segmentation
+from promptless.result import Part
 from promptless.tiles import Region, Tile
 from promptless.view import View
 
@@ -129,42 +128,27 @@ def tell_tile(bench: Bench, number: int) -> Steps:
 
 def rows(bench: Bench, found: Found) -> str:
     """Return the lines of the object table."""
-    box = found.reach(len(bench.plan.shape))
-    region = tuple(slice(int(a), int(b)) for a, b in box)
     text = io.StringIO()
-    write_rows(table(bench.view.image, region, found, bench.model.config), text)
+    write_rows(part(bench, found).objects, text)
     return text.getvalue()
-
-
-def table(image: Image, region: Region, found: Found, config: ModelConfig) -> Objects:
-    """Return the table of objects that lie in a region of an image."""
-    start = tuple(s.start for s in region)
-    crop = Image(image.data[:, *region], image.spacing, image.unit, channel_names=image.channel_names)
-    moved = [mask.moved(tuple(-a for a in start)) for mask in found.masks]
-    labels, _ = laid(moved, crop.shape)
-    columns = measure(labels, crop, found.masks, start) | kinds(found.masks, config.classes)
-    columns["label"] = found.masks.ids
-    return Objects(columns)
 
 
 def header(bench: Bench) -> str:
     """Return the first line of the object table."""
-    pixel = tuple(slice(0, 1) for _ in bench.plan.shape)
     text = io.StringIO()
-    csv.writer(text).writerow(table(bench.view.image, pixel, Found(), bench.model.config))
+    csv.writer(text).writerow(part(bench, Found()).objects)
     return text.getvalue()
 
 
 def features(bench: Bench, found: Found) -> str:
     """Return the lines of the GeoJSON file, in pixels of the largest level."""
-    told = Segmentation(
-        bench.view.image,
-        np.zeros(1, np.int32),  # outlines are made of masks
-        found.masks,
-        Prompts(bench.plan.shape),
-        {"model": {"classes": list(bench.model.config.classes)}},
-    )
-    return ",\n".join(json.dumps(entry) for entry in geojson.features(told, bench.plan.downsample))
+    return ",\n".join(json.dumps(entry) for entry in geojson.features(part(bench, found), bench.plan.downsample))
+
+
+def part(bench: Bench, found: Found) -> Part:
+    """Return objects as those take them who write tables."""
+    classes = {"model": {"classes": list(bench.model.config.classes)}}
+    return Part(bench.view.image, found.masks, Prompts(bench.plan.shape), classes)
 
 
 def prompts(bench: Bench, found: Found) -> str:
@@ -192,15 +176,9 @@ def draw_block(bench: Bench, number: int) -> Steps:
 def drawn(bench: Bench, region: Region, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.integer]:
     """Return a region of the label image."""
     box = np.array([[s.start, s.stop] for s in region])
-    out = np.zeros(tuple(s.stop - s.start for s in region), dtype)
-    for tile in np.flatnonzero(meeting(bench.reach(SETTLED), box[None])[:, 0]):
-        found = bench.settled(int(tile))
-        for label, mask in zip(found.masks.ids, found.masks, strict=True):
-            inside = mask.moved(tuple(-int(a) for a in box[:, 0]))
-            if all(b > 0 and a < n for (a, b), n in zip(inside.box, out.shape, strict=True)):
-                part = inside.clipped(out.shape)
-                out[part.region][part.pixels] = label
-    return out
+    tiles = np.flatnonzero(meeting(bench.reach(SETTLED), box[None])[:, 0])
+    masks = Masks.concatenate([bench.settled(int(tile)).masks for tile in tiles])
+    return Painted(bench.plan.shape, masks.masks, tuple(masks.ids.tolist()))[region].astype(dtype)
 
 
 def place(shape: Shape, number: int) -> tuple[int, Region]:

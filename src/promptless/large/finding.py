@@ -10,6 +10,7 @@ import numpy as np
 
 from promptless.image import Shape
 from promptless.large.store import Found
+from promptless.masks import shared
 from promptless.model import Model
 from promptless.pipeline import segment_tile
 from promptless.record import Steps
@@ -108,15 +109,8 @@ def shifted(look: Look, seen: Region, cut: Found) -> Region:
 
 def is_part(piece: Found, again: Found, i: int) -> bool:
     """Return whether object i of `again` has most of the pixels of `piece`."""
-    mask, other = piece.masks.masks[0], again.masks.masks[i]
-    both = np.zeros(mask.pixels.shape, bool)
-    inside = [slice(max(0, c - a), max(0, d - a)) for (a, _), (c, d) in zip(mask.box, other.box, strict=True)]
-    seen = [slice(max(0, a - c), max(0, b - c)) for (a, b), (c, _) in zip(mask.box, other.box, strict=True)]
-    shared = other.pixels[tuple(seen)]
-    if not shared.size or not both[tuple(inside)].size:
-        return False
-    both[tuple(inside)] = shared
-    return bool((both & mask.pixels).sum() >= SAME * mask.area)
+    mask = piece.masks.masks[0]
+    return shared(mask, again.masks.masks[i]) >= SAME * mask.area
 
 
 def quarters(look: Look, tile: Tile) -> list[Tile]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
             failures = find(hands, bench, steps, progress)
             n_objects = settle(hands, bench, steps, progress)
             tell(hands, bench, steps, progress)
-            draw(hands, bench, n_objects, version, steps, progress)
+            draw(hands, bench, out, n_objects, version, steps, progress)
             paths = publish(bench, out, n_objects, failures, steps)
         if not failures:
             shutil.rmtree(parts)
@@ -123,18 +124,24 @@ def unfinished(out: Path, begin: str) -> Iterator[Path]:
         raise FileNotFoundError(f"there is no folder {out.parent} for {out.name}; make it first")
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(exist_ok=True)
-    try:
-        with claimed(parts):
-            if begin == OVERWRITE:
-                for kept in parts.iterdir():
-                    shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+    with ExitStack() as holding:
+        try:
+            holding.enter_context(claimed(parts))
+        except BlockingIOError as error:
+            raise FileExistsError(f"another run is writing {out}; wait for it, or choose another output") from error
+        if begin == OVERWRITE or not (parts / PLAN).exists():  # without a plan, what is there is left of a finished run
+            empty(parts)
+        try:
             yield parts
-            return
-    except BlockingIOError as error:
-        raise FileExistsError(f"another run is writing {out}; wait for it, or choose another output") from error
-    finally:
-        if parts.is_dir() and not any(parts.iterdir()):
-            parts.rmdir()
+        finally:
+            if parts.is_dir() and not any(parts.iterdir()):
+                parts.rmdir()
+
+
+def empty(folder: Path) -> None:
+    """Delete all that is in a folder."""
+    for kept in folder.iterdir():
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
 
 
 def finished(parts: Path, out: Path, request: Request, source: Path) -> Summary | None:
@@ -220,19 +227,25 @@ def tell(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> None:
     complete(taken(hands, bench, TOLD, sorted(store.done(bench.parts / SETTLED)), steps, progress))
 
 
-def draw(hands: Crew, bench: Bench, n_objects: int, version: str, steps: Steps, progress: Progress) -> None:
-    """Write the label image, then each smaller copy of it from the one above."""
+def draw(hands: Crew, bench: Bench, out: Path, n_objects: int, version: str, steps: Steps, progress: Progress) -> None:
+    """Write the label image, which will be part of `out`, then each smaller copy of it from the one above."""
     plan, path = bench.plan, bench.parts / OUT
     if not store.done(bench.parts / DRAWN):
         shutil.rmtree(path, ignore_errors=True)
         pitch, unit = (plan.downsample, None) if plan.spacing is None else (plan.spacing, "micrometer")
         dtype = np.dtype(np.uint16 if n_objects <= np.iinfo(np.uint16).max else np.uint32)
-        ngff.create(path, NAME, plan.shape, dtype, pitch=pitch, unit=unit, version=version)
+        image = relative(Path(plan.source), ngff.path_of(out, NAME))
+        ngff.create(path, NAME, plan.shape, dtype, pitch=pitch, unit=unit, version=version, source=image)
     first = 0
     for shape in ngff.shapes(plan.shape):
         stop = first + len(ngff.blocks(shape))
         complete(taken(hands, bench, DRAWN, range(first, stop), steps, progress))
         first = stop
+
+
+def relative(source: Path, label: Path) -> str | None:
+    """Return the way from a label image to the OME-Zarr image that it is of, None where that is another file."""
+    return Path(os.path.relpath(source, label.resolve())).as_posix() if source.is_dir() else None
 
 
 def publish(bench: Bench, out: Path, n_objects: int, failures: tuple[Failure, ...], steps: Steps) -> dict[str, Path]:
@@ -251,10 +264,10 @@ def publish(bench: Bench, out: Path, n_objects: int, failures: tuple[Failure, ..
                 file.write((between if i else "") + text)
             file.write(tail)
         paths[suffix.strip("_.").partition(".")[0]] = path
+    shutil.rmtree(bench.parts / DRAWN)  # a run that is killed from here on draws again
     if out.exists():
         shutil.rmtree(out)
     (bench.parts / OUT).rename(out)
-    shutil.rmtree(bench.parts / DRAWN)
     written = {kind: {"file": path.name, "sha256": sha256(path)} for kind, path in paths.items() if path != out}
     record = recorded(bench, steps) | {"n_objects": n_objects, "failed": [asdict(failure) for failure in failures]}
     record["requested"] = plain(bench.plan.request)

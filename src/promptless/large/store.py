@@ -36,10 +36,7 @@ class Found:
 
     def reach(self, ndim: int) -> NDArray[np.int64]:
         """Return the box (ndim, 2) around all objects, empty where there are none."""
-        if not len(self.masks):
-            return np.zeros((ndim, 2), np.int64)
-        boxes = np.stack([mask.box for mask in self.masks])
-        return np.stack([boxes[..., 0].min(axis=0), boxes[..., 1].max(axis=0)], axis=1)
+        return self.masks.reach(ndim)
 
 
 def path_of(folder: Path, number: int) -> Path:

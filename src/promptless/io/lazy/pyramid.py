@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from promptless.image import Image, Origin, Shape
 from promptless.io.readers.choice import Choice
 from promptless.io.readers.scene import Index, Scene
+from promptless.tiles import within
 
 
 class Stored(Protocol):
@@ -48,17 +49,11 @@ class Plane:
 
     def __getitem__(self, region: tuple[slice, slice, slice]) -> NDArray[np.generic]:
         channels, *spatial = region
-        inside = dict(zip("YX", (within(s, n) for s, n in zip(spatial, self.shape[1:], strict=True)), strict=True))
+        inside = dict(zip("YX", within(tuple(spatial), self.shape[1:]), strict=True))
         index = tuple(inside.get(axis, chosen) for axis, chosen in zip(self.scene.axes, self.choice.index, strict=True))
         pixels = np.asarray(self.stored[index])
         ordered = replace(self.choice, shape=pixels.shape).channels_first(pixels)[channels]
         return np.ascontiguousarray(ordered, ordered.dtype.newbyteorder("="))
-
-
-def within(part: slice, n: int) -> slice:
-    """Return a slice of an axis of length `n` with both of its ends."""
-    start, stop, _ = part.indices(n)
-    return slice(start, max(start, stop))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from promptless.io.readers.metadata import plausible
 from promptless.io.readers.scene import Scene
 
 MPP = ("tiffslide.mpp-y", "tiffslide.mpp-x")
+BOUNDS = ("tiffslide.bounds-y", "tiffslide.bounds-x")
+"""Where, in pixels of the largest level, what was scanned begins; some viewers count from there."""
 
 
 @contextmanager
@@ -33,7 +36,17 @@ def slide(path: Path, page: int | None, channel: int | str | None) -> Iterator[P
         group = opened.zarr_group
         arrays = [group[str(level)] for level in range(opened.level_count)] if hasattr(group, "keys") else [group]
         size = tuple(opened.properties.get(name) for name in MPP)
-        yield pyramid(arrays, pixel_size(size), page, channel)
+        start = tuple(opened.properties.get(name) for name in BOUNDS)
+        yield noting(pyramid(arrays, pixel_size(size), page, channel), start)
+
+
+def noting(slide: Pyramid, start: tuple[Any, ...]) -> Pyramid:
+    """Say where the bounds of a slide begin, if they do so beyond its first pixel: positions count from that."""
+    if any(value is None for value in start) or not any(int(value) for value in start):
+        return slide
+    y, x = (int(value) for value in start)
+    note = f"the bounds of the slide begin at y {y}, x {x}; positions count from the first pixel of its largest level"
+    return replace(slide, origin=replace(slide.origin, notes=(*slide.origin.notes, note)))
 
 
 def pixel_size(values: tuple[Any, ...]) -> tuple[float, ...] | None:

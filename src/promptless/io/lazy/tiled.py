@@ -105,20 +105,21 @@ def region(page: Any, y: slice, x: slice) -> NDArray[Any]:
     """Return a region of a page as (y, x, sample), decoding the tiles or strips that it touches and no others."""
     key = page.keyframe
     separate, _, length, width, contiguous = key.shaped
+    inside = y.stop - y.start, x.stop - x.start
     if mapped(key) and page.is_contiguous:
         dtype = np.dtype(key.dtype).newbyteorder(page.parent.byteorder)
         shape = separate, length, width, contiguous
         array = np.memmap(page.parent.filehandle.path, dtype, "r", page.dataoffsets[0], shape)
-        return np.moveaxis(np.array(array[:, y, x]), 0, -1).reshape(y.stop - y.start, x.stop - x.start, -1)
+        return np.moveaxis(np.array(array[:, y, x]), 0, -1).reshape(*inside, separate * contiguous)
     high, wide = sides(key)
     down, across = -(-length // high), -(-width // wide)
-    out = np.zeros((y.stop - y.start, x.stop - x.start, separate, contiguous), key.dtype)
+    out = np.zeros((*inside, separate, contiguous), key.dtype)
     rows, columns = range(y.start // high, -(-y.stop // high)), range(x.start // wide, -(-x.stop // wide))
     for sample, row, column in product(range(separate), rows, columns):
         part = segment(page, (sample * down + row) * across + column)
         if part is not None:
             place(part, out[:, :, sample], row * high - y.start, column * wide - x.start)
-    return out.reshape(*out.shape[:2], -1)
+    return out.reshape(*inside, separate * contiguous)
 
 
 def place(part: NDArray[Any], out: NDArray[Any], top: int, left: int) -> None:

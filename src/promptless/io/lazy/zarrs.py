@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptless.errors import UnreadableImageError
+from promptless.image import Shape
 from promptless.io.lazy.pyramid import Plane, Pyramid, of_planes
 from promptless.io.readers.arrays import axes_of
 from promptless.io.readers.choice import choose
 from promptless.io.readers.metadata import plausible
 from promptless.io.readers.scene import Scene
+from promptless.tiles import Region, within
 
 UM = {"angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 """Micrometres per unit, as OME-Zarr spells the units (UDUNITS-2)."""
@@ -23,24 +26,88 @@ RED_GREEN_BLUE = ("FF0000", "00FF00", "0000FF")
 """Display colours of three channels that are colours."""
 FIRST_IMAGE = "0"
 """Where the first image is of those that bioformats2raw writes side by side."""
+LABELS = "labels"
+"""The group in which label images are."""
 Metadata = dict[str, Any]
 
 
 @contextmanager
 def ome_zarr(path: Path, page: int | None, channel: int | str | None) -> Iterator[Pyramid]:
     """Open one plane of an OME-Zarr image at all its levels, or of a zarr array at its one."""
+    node = node_at(path)
+    yield of_array(node, page, channel) if hasattr(node, "shape") else of_group(node, page, channel)
+
+
+def node_at(path: Path) -> Any:
+    """Open a zarr array or group."""
     try:
         import zarr
     except ImportError as error:
         raise ImportError(f"OME-Zarr needs {error.name}: pip install 'promptless[large]'") from error
     try:
-        node = zarr.open(path, mode="r")
+        return zarr.open(path, mode="r")
     except (FileNotFoundError, ValueError, zarr.errors.GroupNotFoundError) as error:
         raise UnreadableImageError("is a folder, and no zarr array or group; name a file in it") from error
-    if isinstance(node, zarr.Array):
-        yield of_array(node, page, channel)
-    else:
-        yield of_group(node, page, channel)
+
+
+def labels(path: Path) -> tuple[Labels, tuple[float, ...] | None]:
+    """Open a label image at its largest level, without decoding it; return the pixel size in micrometres, too.
+
+    That is a zarr array, a group with multiscales, or the only one under `labels` in a group.
+    """
+    node = node_at(path)
+    if hasattr(node, "shape"):
+        return Labels.of(node, "tczyx"[-node.ndim :]), None
+    about = metadata(node)
+    if LABELS in node:
+        inside = sorted(name for name, _ in node[LABELS].members())
+        if len(inside) != 1:
+            held = (
+                f"the label images {', '.join(inside)}; name one of these folders in it" if inside else "no label image"
+            )
+            raise UnreadableImageError(f"holds {held}")
+        node = node[f"{LABELS}/{inside[0]}"]
+        about = metadata(node)
+    if "multiscales" not in about:
+        raise UnreadableImageError("is a zarr group without multiscales; name an array in it")
+    described = about["multiscales"][0]
+    axes = names_of(described)
+    found = Labels.of(member(node, str(described["datasets"][0]["path"])), axes)
+    return found, spacing(described, 0, found.axes)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """A zarr array without its axes of length 1 beside y and x; it is read as it is sliced."""
+
+    array: Any
+    kept: tuple[int, ...]
+    axes: str
+
+    @classmethod
+    def of(cls, array: Any, axes: Sequence[str]) -> Labels:
+        """Return an array with these axes, refusing what is no plane or volume."""
+        kept = tuple(i for i, axis in enumerate(axes) if axis in "yx" or array.shape[i] > 1)
+        names = "".join(axes[i] for i in kept)
+        if len(axes) != array.ndim or names not in ("yx", "zyx"):
+            shape = ", ".join(f"{axis} {n}" for axis, n in zip(axes, array.shape, strict=False))
+            raise UnreadableImageError(f"has the axes {shape}; a label image has y and x, and may have z before them")
+        return cls(array, kept, names)
+
+    @property
+    def shape(self) -> Shape:
+        """The spatial shape."""
+        return tuple(self.array.shape[i] for i in self.kept)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of a label."""
+        kind: np.dtype[Any] = np.dtype(self.array.dtype)
+        return kind
+
+    def __getitem__(self, index: slice | Region) -> NDArray[np.generic]:
+        inside = dict(zip(self.kept, within(index, self.shape), strict=True))
+        return np.asarray(self.array[tuple(inside.get(i, 0) for i in range(self.array.ndim))])
 
 
 def of_array(array: Any, page: int | None, channel: int | str | None) -> Pyramid:
@@ -90,9 +157,14 @@ def member(group: Any, name: str) -> Any:
     return group[name]
 
 
+def names_of(described: Metadata) -> list[str]:
+    """Return the names of the axes of a multiscale image."""
+    return [axis["name"] if isinstance(axis, dict) else str(axis) for axis in described.get("axes", "tczyx")]
+
+
 def scene(array: Any, described: Metadata, about: Metadata) -> Scene:
     """Return the axes of a level; what is neither space, time nor channel counts pages."""
-    names = [axis["name"] if isinstance(axis, dict) else str(axis) for axis in described.get("axes", "tczyx")]
+    names = names_of(described)
     if len(names) != array.ndim:
         raise UnreadableImageError(f"has axes {', '.join(names)} by its metadata, but arrays of {array.ndim} axes")
     letters = "".join(name.upper() if name in "tczyx" and len(name) == 1 else "Q" for name in names)
@@ -105,8 +177,8 @@ def scene(array: Any, described: Metadata, about: Metadata) -> Scene:
     return Scene(letters, array.shape, np.dtype(array.dtype), channel_names=known)
 
 
-def spacing(described: Metadata, level: int) -> tuple[float, ...] | None:
-    """Return the pixel size (y, x) of a level in micrometres, None where the units are not known."""
+def spacing(described: Metadata, level: int, wanted: str = "yx") -> tuple[float, ...] | None:
+    """Return the pixel size of a level along the `wanted` axes in micrometres, None where the units are not known."""
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described.get("axes", ())]
     transforms = described["datasets"][level].get("coordinateTransformations", [])
     transforms = [*transforms, *described.get("coordinateTransformations", [])]
@@ -115,7 +187,7 @@ def spacing(described: Metadata, level: int) -> tuple[float, ...] | None:
         return None
     scale = np.prod(np.array(factors, np.float64), axis=0)
     sizes = {a["name"]: float(s) * UM.get(a.get("unit", ""), 0.0) for a, s in zip(axes, scale, strict=True)}
-    return plausible((sizes["y"], sizes["x"])) if {"y", "x"} <= sizes.keys() else None
+    return plausible(tuple(sizes[axis] for axis in wanted)) if set(wanted) <= sizes.keys() else None
 
 
 def noting(pyramid: Pyramid, arrays: list[Any]) -> Pyramid:
