@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from promptless import voxels
 from promptless.io.label_files import LabelImage
+from promptless.record import Steps
 from promptless.train.volume.measuring import (
     FIGURES,
     MEAN,
     TOLERANCE,
     by_case,
-    chances,
     found,
     mean_dice,
     measured,
@@ -29,6 +30,14 @@ class Threshold:
     def logits(self, crops):
         self.seen.append(crops.shape)
         return -4 * (crops - LEVELS.reshape(1, 3, 1, 1, 1)) ** 2
+
+
+def chances(model, image):
+    """Return the probability of every class, as `found` has it before it decides."""
+    planned = voxels.laid(image.shape, image.shape, model.config.volume.crop, model.config)
+    seen = voxels.Seen(voxels.framed(image, planned))
+    slabs = voxels.slide(seen, planned, model, False, Steps(), lambda done, total: None)
+    return np.concatenate(list(voxels.certain(slabs, planned)), axis=1)
 
 
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])

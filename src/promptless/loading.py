@@ -12,7 +12,6 @@ from promptless.model import Model, VoxelModel
 
 if TYPE_CHECKING:
     from promptless.networks.adapted import Adapted
-    from promptless.networks.backbones import Backbone
 
 PROCESSOR = ("auto", "cpu")
 """Devices that onnxruntime computes on here."""
@@ -97,26 +96,17 @@ def voxel_model(folder: Path, config: ModelConfig, runtime: str | None, threads:
     """Open a model on volumes, with torch, on the backbone that it inflates, which its `config.json` names."""
     if runtime not in (None, "torch"):
         raise ValueError(f"{config.name} is a model on volumes, which runs on torch, not on {runtime!r}")
-    registry.verify(folder, config, VOXEL_FILES)
-    backbone = inflated(config)
-    from promptless.networks.volume import models
-    from promptless.runtimes import torch as runtime_of_torch
-
+    try:
+        from promptless import library
+        from promptless.networks.volume import models
+        from promptless.runtimes import torch as runtime_of_torch
+    except ImportError as error:
+        raise ImportError(f"a model on volumes needs {error.name}: pip install 'promptless[sam]'") from error
+    registry.verify(folder, config, (models.TRAINED,))
+    backbone = None if config.inflates is None else library.load(library.under(config.inflates))
     return runtime_of_torch.voxel_model(models.load(folder, config, backbone), config, threads, device)
 
 
-def inflated(config: ModelConfig) -> Backbone | None:
-    """Return the backbone that a model on volumes is made of, None where it stands alone."""
-    try:
-        from promptless import library
-        from promptless.networks import backbones  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"a model on volumes needs {error.name}: pip install 'promptless[sam]'") from error
-    return None if config.inflates is None else library.load(library.under(config.inflates))
-
-
-VOXEL_FILES = ("trained.safetensors",)
-"""The files that a model on volumes is read from; `promptless.networks.volume.models` calls them so too."""
 NEEDED = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
 """The files that each runtime reads."""
 RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None, str], Model]] = {"onnx": onnx_model, "torch": torch_model}

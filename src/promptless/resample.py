@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+
+
+def spaced(shape: Sequence[int], sizes: Sequence[float], spacing: Sequence[float]) -> tuple[int, ...]:
+    """Return how many pixels of `spacing` fill the box of `shape` pixels of `sizes`, one at least along each axis."""
+    return tuple(max(1, round(n * own / to)) for n, own, to in zip(shape, sizes, spacing, strict=True))
 
 
 def resample(values: Array, shape: tuple[int, ...], start: tuple[float, ...], step: tuple[float, ...]) -> Array:

@@ -31,7 +31,7 @@ from promptless.intensity import standardised, window_of
 from promptless.io.readers import memory
 from promptless.model import Array, MeasuredVoxelModel, Model, PromptedVoxelModel, Room, VoxelModel
 from promptless.record import Steps, of_scan
-from promptless.resample import along, resample, weights
+from promptless.resample import along, resample, spaced, weights
 from promptless.result import VolumeSegmentation
 from promptless.view import UM
 
@@ -85,14 +85,18 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A scan (z, y, x) as a model looks at it; what is not resampled is the scan's own memory."""
+    """A scan (z, y, x) as a model looks at it; what is not resampled is the scan's own memory.
+
+    Without a `window` the values have the intensities that the model knows already.
+    """
 
     values: NDArray[np.generic]
-    window: Intensity
+    window: Intensity | None = None
 
     def crop(self, *region: slice) -> Array:
         """Return a part of it with the intensities that the model knows."""
-        return standardised(self.values[region], self.window)
+        part = self.values[region]
+        return part.astype(np.float32) if self.window is None else standardised(part, self.window)
 
 
 def segmented(
@@ -108,9 +112,16 @@ def segmented(
     check_room(planned, image, able, keep)
     with steps.timed("look"):
         seen = look(image, able.config, planned)
-    slabs = slide(seen, planned, able, PROMPT in keep, steps, progress)
-    result = decided(onto_planes(certain(slabs, planned), planned.seen[0], planned.own[0]), planned, keep, steps)
+    result = classified(seen, planned, able, keep, steps, progress)
     return VolumeSegmentation(image, *result, of_scan(image, able.config, arguments, planned.n_crops, steps))
+
+
+def classified(
+    seen: Seen, planned: Plan, model: VoxelModel, keep: Collection[str], steps: Steps, progress: Progress
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.uint8] | None, NDArray[np.float16] | None]:
+    """Return the labels of a scan on its own grid, and its probabilities and prompt where these are kept."""
+    slabs = slide(seen, planned, model, PROMPT in keep, steps, progress)
+    return decided(onto_planes(certain(slabs, planned), planned.seen[0], planned.own[0]), planned, keep, steps)
 
 
 def for_volumes(model: Model | VoxelModel) -> VoxelModel:
@@ -135,16 +146,20 @@ def plan(image: Image, config: ModelConfig, tile: int | None = None, flips: bool
 
     `tile` bounds the sides of crops, `flips` says whether mirrored views are averaged; None leaves both to the model.
     """
-    volume = of_volume(config)
     check_scan(image, config)
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}; crops have at least one voxel per side")
-    crop = tuple(side if tile is None else min(side, tile) for side in volume.crop)
-    seen = seen_shape(image, config)
+    crop = tuple(side if tile is None else min(side, tile) for side in of_volume(config).crop)
+    return laid(image.shape, seen_shape(image, config), crop, config, flips)
+
+
+def laid(own: Shape, seen: Shape, crop: Shape, config: ModelConfig, flips: bool | None = None) -> Plan:
+    """Return how crops lie over a scan that has `own` voxels and is seen as so many."""
+    volume = of_volume(config)
     lengths = [max(n, side) for n, side in zip(seen, crop, strict=True)]
     along_axes = tuple(stops(n, side, volume.overlap, volume.blend) for n, side in zip(lengths, crop, strict=True))
     views = mirrors(config) if (volume.flips if flips is None else flips) else ((),)
-    return Plan(image.shape, seen, crop, along_axes, views, 1 + len(config.classes))
+    return Plan(own, seen, crop, along_axes, views, 1 + len(config.classes))
 
 
 def of_volume(config: ModelConfig) -> VolumeConfig:
@@ -194,8 +209,7 @@ def seen_shape(image: Image, config: ModelConfig) -> Shape:
     spacing = of_volume(config).spacing
     if spacing is None:
         return image.shape
-    sizes = millimetres(image, config)
-    return tuple(max(1, round(n * own / to)) for n, own, to in zip(image.shape, sizes, spacing, strict=True))
+    return spaced(image.shape, millimetres(image, config), spacing)
 
 
 def mirrors(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
@@ -213,7 +227,12 @@ def look(image: Image, config: ModelConfig, planned: Plan) -> Seen:
     window = window_of(image.data, of_volume(config).intensity)
     own = image.data[0]
     values = own if planned.seen == planned.own else resampled(own, planned.seen, planned.planes)
-    return Seen(np.pad(values, planned.padding, mode="edge") if planned.padded != planned.seen else values, window)
+    return Seen(framed(values, planned), window)
+
+
+def framed(values: NDArray[np.generic], planned: Plan) -> NDArray[np.generic]:
+    """Return what is seen of a scan, its border repeated up to one crop at least."""
+    return np.pad(values, planned.padding, mode="edge") if planned.padded != planned.seen else values
 
 
 def resampled(values: NDArray[np.generic], shape: Shape, planes: int) -> Array:

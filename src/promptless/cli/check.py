@@ -17,6 +17,7 @@ from promptless.cli.edge import (
     Flips,
     Frame,
     Halo,
+    ModelName,
     Page,
     SeriesName,
     TileSide,
@@ -41,9 +42,7 @@ def check(
         list[Path],
         typer.Argument(help="Image files, scans (NIfTI, DICOM folder or .zip), or folders.", metavar="IMAGE_OR_FOLDER"),
     ],
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
-    ] = "nuclei",
+    model: ModelName = "nuclei",
     channel: Channel = None,
     page: Page = None,
     mpp: Annotated[float | None, typer.Option(min=0, help="Size of a pixel in micrometres.")] = None,

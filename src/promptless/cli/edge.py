@@ -45,6 +45,9 @@ def channel_of(text: str) -> int | str:
 Channel = Annotated[
     Any, typer.Option(parser=channel_of, metavar="NAME|N", help="Use this channel only; numbers count from 0.")
 ]
+ModelName = Annotated[
+    str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
+]
 Page = Annotated[int | None, typer.Option(min=0, help="Use this plane of a file of several, counted from 0.")]
 Device = Annotated[
     str, typer.Option(help="Where torch computes: auto (a GPU where there is one), cpu, cuda, cuda:N or mps.")

@@ -12,6 +12,7 @@ from promptless.cli.edge import (
     Channel,
     Device,
     Halo,
+    ModelName,
     Page,
     Quiet,
     TileSide,
@@ -27,9 +28,7 @@ from promptless.cli.edge import (
 def prompts(
     image: Annotated[Path, typer.Argument(help="Image file.", metavar="IMAGE")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Prompts file to write.", metavar="FILE.json")],
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
-    ] = "nuclei",
+    model: ModelName = "nuclei",
     channel: Channel = None,
     page: Page = None,
     mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,

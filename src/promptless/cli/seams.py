@@ -13,6 +13,7 @@ from promptless.cli.edge import (
     Channel,
     Device,
     Halo,
+    ModelName,
     Page,
     TileSide,
     Verbose,
@@ -25,9 +26,7 @@ from promptless.cli.large import region
 
 def seams(
     image: Annotated[Path, typer.Argument(help="An image of any size, OME-Zarr included.")],
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
-    ] = "nuclei",
+    model: ModelName = "nuclei",
     channel: Channel = None,
     page: Page = None,
     mpp: Annotated[float | None, typer.Option(min=0, help="Size of a pixel in micrometres.")] = None,

@@ -18,6 +18,7 @@ from promptless.cli.edge import (
     Flips,
     Frame,
     Halo,
+    ModelName,
     Page,
     Quiet,
     SeriesName,
@@ -50,9 +51,7 @@ def segment(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for the outputs; or OUT.ome.zarr, for an image of any size.")
     ],
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="Name of a model that ships, a model folder, or an adapter.")
-    ] = "nuclei",
+    model: ModelName = "nuclei",
     channel: Channel = None,
     page: Page = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,22 +20,26 @@ from promptless.networks.footprint import peak_bytes
 from promptless.networks.promptable import Promptable
 from promptless.networks.volume.autoprosam import AutoProSam
 
+N = TypeVar("N", bound=nn.Module)
 
-class TorchModel:
+
+class Placed(Generic[N]):
     """A network with its configuration, on a device: the one that is named, else where the network is."""
 
-    def __init__(
-        self,
-        network: Promptable | Adapted,
-        config: ModelConfig,
-        threads: int | None = None,
-        device: str | None = None,
-    ) -> None:
+    def __init__(self, network: N, config: ModelConfig, threads: int | None = None, device: str | None = None) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.config = config
         self.device = next(network.parameters()).device if device is None else devices.find(device)
         self.network = network.eval().to(self.device)
+
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """Return an array as a tensor on the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+class TorchModel(Placed[Promptable | Adapted]):
+    """A promptable network; see `promptless.model.Model`."""
 
     @classmethod
     def load(
@@ -72,22 +76,9 @@ class TorchModel:
         answer: Array = logits[0].cpu().numpy()
         return answer
 
-    def tensor(self, array: NDArray[Any]) -> Tensor:
-        """Return an array as a tensor on the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-
-class TorchVoxelModel:
-    """A network on volumes with its configuration, on a device; see `promptless.model.VoxelModel`."""
-
-    def __init__(
-        self, network: nn.Module, config: ModelConfig, threads: int | None = None, device: str | None = None
-    ) -> None:
-        if threads:
-            torch.set_num_threads(threads)
-        self.config = config
-        self.device = next(network.parameters()).device if device is None else devices.find(device)
-        self.network = network.eval().to(self.device)
+class TorchVoxelModel(Placed[nn.Module]):
+    """A network on volumes; see `promptless.model.VoxelModel`."""
 
     @torch.inference_mode()
     def logits(self, crops: Array) -> Array:
@@ -99,10 +90,6 @@ class TorchVoxelModel:
         """Return about what memory a crop takes; see `promptless.model.MeasuredVoxelModel`."""
         free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
         return Room(peak_bytes(self.network, (1, 1, *crop)), free)
-
-    def tensor(self, crops: Array) -> Tensor:
-        """Return crops as a tensor on the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(crops)).to(self.device)
 
 
 class TorchPromptedVoxelModel(TorchVoxelModel):

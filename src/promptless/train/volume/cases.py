@@ -16,7 +16,7 @@ from promptless.data.volumes import VolumeSample
 from promptless.image import Shape
 from promptless.intensity import standardised, window_of
 from promptless.io.atomic import replacing_folder
-from promptless.resample import resample
+from promptless.resample import resample, spaced
 
 Told = Callable[[float, str], None]
 """Told which share is done, and what is being done."""
@@ -86,7 +86,7 @@ def seen_shape(sample: VolumeSample, volume: VolumeConfig) -> Shape:
     spacing, shape = sample.image.spacing, sample.image.shape
     if volume.spacing is None or spacing is None:
         return shape
-    return tuple(max(1, round(n * own / to)) for n, own, to in zip(shape, spacing, volume.spacing, strict=True))
+    return spaced(shape, spacing, volume.spacing)
 
 
 def at(values: NDArray[np.float32], shape: Shape) -> NDArray[np.float32]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.crops import padding, stops
+from promptless import voxels
 from promptless.evaluation import SEED, Evaluation, evaluate
 from promptless.image import Shape
 from promptless.io.label_files import LabelImage
 from promptless.metrics.bootstrap import interval_of_sums
 from promptless.metrics.figures import defined, first_over_second
 from promptless.model import Array, VoxelModel
-from promptless.train.volume.cases import at
+from promptless.record import Steps
 
 Labels = NDArray[np.integer]
 RULE, LOOK_RULE = "deepmind", "nnunet"
@@ -42,33 +41,15 @@ class Line:
     high: float
 
 
-def chances(model: VoxelModel, image: Array) -> Array:
-    """Return the probability of every class (class, z, y, x) in a scan (z, y, x) as the model sees it.
-
-    Crops slide over the scan, which is padded with its border to one crop at least; their logits are averaged.
-    """
-    volume = model.config.volume
-    assert volume is not None
-    around = padding(image.shape, volume.crop)
-    padded = np.pad(image, around, mode="edge")
-    along = [
-        stops(n, size, volume.overlap, volume.blend).spans for n, size in zip(padded.shape, volume.crop, strict=True)
-    ]
-    logits = np.zeros((1 + len(model.config.classes), *padded.shape), np.float32)
-    for (planes, deep), (rows, down), (columns, across) in product(*along):
-        weight = deep[:, None, None] * np.outer(down, across)
-        logits[:, planes, rows, columns] += model.logits(padded[None, None, planes, rows, columns])[0] * weight
-    within = tuple(slice(before, before + n) for (before, _), n in zip(around, image.shape, strict=True))
-    logits = logits[(slice(None), *within)]
-    shares = np.exp(logits - logits.max(axis=0))
-    return np.asarray(shares / shares.sum(axis=0), np.float32)
-
-
 def found(model: VoxelModel, image: Array, shape: Shape) -> Labels:
-    """Return the likeliest class of every voxel of a scan's own grid, `shape`; probabilities are resampled to it."""
-    seen = chances(model, image)
-    own = seen if seen.shape[1:] == shape else np.stack([at(chance, shape) for chance in seen])
-    return np.asarray(own.argmax(axis=0), np.uint8 if len(own) <= 256 else np.uint16)
+    """Return the class of every voxel of a scan's own grid, `shape`, of the scan (z, y, x) as the model sees it.
+
+    It is what `promptless.segment` gives, without mirrored views.
+    """
+    planned = voxels.laid(shape, image.shape, voxels.of_volume(model.config).crop, model.config, flips=False)
+    seen = voxels.Seen(voxels.framed(image, planned))
+    labels, _, _ = voxels.classified(seen, planned, model, (), Steps(), lambda done, total: None)
+    return labels
 
 
 def mean_dice(truth: Mapping[str, Labels], predicted: Mapping[str, Labels]) -> float:
