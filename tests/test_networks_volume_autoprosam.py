@@ -133,9 +133,11 @@ def step(network, n=2):
     return network
 
 
-@pytest.mark.parametrize("generator", ["last", "first", "none"])
-def test_a_step_moves_all_that_trains_and_nothing_frozen(backbone, generator):
-    network = autoprosam(backbone, generator=generator, points=int(generator != "none"))
+@pytest.mark.parametrize(
+    ("generator", "decoder"), [("last", "mlam"), ("first", "mlam"), ("none", "mlam"), ("last", "fine")]
+)
+def test_a_step_moves_all_that_trains_and_nothing_frozen(backbone, generator, decoder):
+    network = autoprosam(backbone, generator=generator, decoder=decoder, points=int(generator != "none"))
     before, base = digests(network.state_dict()), digests(backbone.state_dict())
     after = digests(step(network).state_dict())
     moved = {name for name in before if before[name] != after[name]}
@@ -166,7 +168,7 @@ def test_the_prompt_takes_the_place_of_the_named_tap(large, generator):
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_without_aggregation_one_head_sees_the_last_tap(large, decoder):
     network = autoprosam(large, decoder=decoder)
-    n = {"mlam": 4, "single": 1}[decoder]
+    n = {"mlam": 4, "fine": 4, "single": 1}[decoder]
     assert len(network.decoder.heads) == len(network.encoder.necks) == n
     with torch.inference_mode():
         assert network(random_crop(9, 9, 9)).shape == (1, 3, 9, 9, 9)

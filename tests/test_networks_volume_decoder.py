@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from promptless.networks.volume.decoder import Aggregation
+from promptless.networks.volume.decoder import Aggregation, FineAggregation
 
 
 def test_at_published_width_the_classifier_sees_513_channels():
@@ -16,10 +16,11 @@ def test_at_published_width_the_classifier_sees_513_channels():
     assert sum(p.numel() for p in made.parameters()) == 7_129_728
 
 
-@pytest.mark.parametrize(("stride", "shape"), [(4, (8, 12, 4)), (4, (9, 5, 3)), (2, (7, 6, 4)), (1, (3, 4, 5))])
-def test_logits_have_the_shape_of_the_crop(stride, shape):
+@pytest.mark.parametrize("aggregation", [Aggregation, FineAggregation])
+@pytest.mark.parametrize(("stride", "shape"), [(4, (8, 12, 4)), (4, (9, 5, 3)), (2, (7, 6, 4)), (8, (3, 4, 5))])
+def test_logits_have_the_shape_of_the_crop(stride, shape, aggregation):
     torch.manual_seed(0)
-    made = Aggregation(6, 2, 4, 3, stride)
+    made = aggregation(6, 2, 4, 3, stride)
     cells = tuple(-(-n // stride) for n in shape)
     embeddings = [torch.randn(2, 6, *cells) for _ in range(2)]
     with torch.inference_mode():
@@ -45,3 +46,18 @@ def test_every_level_and_the_image_reach_the_logits():
     crop = torch.randn(1, 1, 6, 6, 6, requires_grad=True)
     made(inputs, crop).square().sum().backward()
     assert all(x.grad.abs().sum() > 0 for x in (*inputs, crop))
+
+
+def test_the_fine_one_loses_no_voxel():
+    """Each changes the logits, and has logits of its own."""
+    torch.manual_seed(0)
+    made, crop = FineAggregation(6, 2, 4, 3, stride=4), torch.randn(1, 1, 8, 4, 12, requires_grad=True)
+    logits = made([torch.randn(1, 6, 2, 1, 3) for _ in range(2)], crop)
+    (seen,) = torch.autograd.grad(logits.square().sum(), crop)
+    assert (seen != 0).all()
+    assert logits[0].flatten(1).unique(dim=1).shape[1] == crop.numel()
+
+
+def test_the_fine_one_wants_cells_that_can_be_halved():
+    with pytest.raises(ValueError, match=r'a token covers 1 voxel.*decoder = "fine" wants a multiple of 2'):
+        FineAggregation(6, 2, 4, 3, stride=1)

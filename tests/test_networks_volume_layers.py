@@ -3,7 +3,15 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from promptless.networks.volume.layers import ChannelNorm, InstanceNorm, corner_to_corner, pooled, replicated
+from promptless.networks.volume.layers import (
+    ChannelNorm,
+    InstanceNorm,
+    cells_to_channels,
+    channels_to_cells,
+    corner_to_corner,
+    pooled,
+    replicated,
+)
 
 
 def test_a_single_voxel_is_left_as_it_is():
@@ -42,3 +50,14 @@ def test_corners_stay_where_they_are():
     x = torch.randn(1, 1, 3, 3, 3)
     large = corner_to_corner(x, (6, 5, 9))
     assert torch.allclose(large[..., [0, -1], :, :][..., [0, -1], :][..., [0, -1]], x[..., ::2, ::2, ::2], atol=1e-6)
+
+
+def test_cells_become_channels_and_come_back():
+    x = torch.randn(2, 3, 4, 6, 2)
+    split = cells_to_channels(x, 2)
+    assert split.shape == (2, 24, 2, 3, 1)
+    assert torch.equal(split[0, 8:16, 1, 2, 0].flatten(), x[0, 1, 2:4, 4:6, 0:2].flatten())
+    assert torch.equal(channels_to_cells(split, 2), x)
+    planes = torch.randn(1, 8, 3, 5)
+    assert torch.equal(channels_to_cells(planes, 2), functional.pixel_shuffle(planes, 2))
+    assert torch.equal(cells_to_channels(channels_to_cells(planes, 2), 2), planes)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from promptless.networks.backbones import Backbone
-from promptless.networks.volume.decoder import Aggregation
+from promptless.networks.volume.decoder import Aggregation, FineAggregation
 from promptless.networks.volume.encoder import ADAPTERS, TAPS, VolumeEncoder
 from promptless.networks.volume.folding import STARTS
 from promptless.networks.volume.generator import DenseGenerator, Points, spots
@@ -17,8 +17,8 @@ AXES = "zyx"
 """Names of the axes of a volume in patient space, in array order."""
 GENERATORS: dict[str, int | None] = {"last": TAPS - 1, "first": 0, "none": None}
 """The tap that the prompt takes the place of: the last as in the paper's figure, the first as in the public code."""
-DECODERS: dict[str, tuple[int, ...]] = {"mlam": tuple(range(TAPS)), "single": (TAPS - 1,)}
-"""The taps that are decoded."""
+DECODERS: dict[str, tuple[int, ...]] = {"mlam": tuple(range(TAPS)), "fine": tuple(range(TAPS)), "single": (TAPS - 1,)}
+"""The taps that are decoded; "fine" is ours, and keeps every voxel of the crop."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "slices": tuple(AXES),
     "adapter": tuple(ADAPTERS),
@@ -96,7 +96,8 @@ class AutoProSam(nn.Module):
         channels, self.stride, tap = backbone.embedding, self.encoder.stride, GENERATORS[config.generator]
         self.prompted = None if tap is None else taps.index(tap)
         self.generator = None if tap is None else DenseGenerator(channels, config.widths, config.points)
-        self.decoder = Aggregation(channels, len(taps), config.head, config.classes, self.stride)
+        aggregation = FineAggregation if config.decoder == "fine" else Aggregation
+        self.decoder = aggregation(channels, len(taps), config.head, config.classes, self.stride)
         self.learned = tuple(name for name, p in self.named_parameters() if p.requires_grad)
 
     def forward(self, crop: Tensor, points: Points | None = None) -> Tensor:

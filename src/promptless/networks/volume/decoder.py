@@ -8,13 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptless.networks.volume.layers import convolution, corner_to_corner, grid_of, replicated
+from promptless.networks.volume.layers import (
+    cells_to_channels,
+    channels_to_cells,
+    convolution,
+    corner_to_corner,
+    grid_of,
+    replicated,
+)
+
+FINER = 2
+"""How many times finer than that of the embeddings the grid is on which all is brought together."""
 
 
 class Aggregation(nn.Module):
-    """A head for each of `levels` embeddings, all at twice their grid, beside the crop; then a classifier.
+    """A head for each of `levels` embeddings, at twice their grid, beside the crop; then a classifier.
 
-    At published sizes four heads of 128 channels and the crop make 513.
+    As published, the crop is interpolated to that grid, and the logits from there to the voxels. At published sizes
+    four heads of 128 channels and the crop make 513.
     """
 
     def __init__(self, channels: int, levels: int, head: int, classes: int, stride: int) -> None:
@@ -31,11 +42,51 @@ class Aggregation(nn.Module):
         """Return logits (batch, classes, *spatial) from embeddings (batch, channel, *spatial / stride) of a crop."""
         spatial = crop.shape[2:]
         cells = grid_of(spatial, self.stride)
-        whole, finer = (tuple(times * n for n in cells) for times in (self.stride, 2))
+        whole, finer = (tuple(times * n for n in cells) for times in (self.stride, FINER))
         seen = replicated(crop, (0,) * len(cells), tuple(a - b for a, b in zip(whole, spatial, strict=True)))
         levels = [
             corner_to_corner(head(embedding), finer) for head, embedding in zip(self.heads, embeddings, strict=True)
         ]
-        skip = functional.interpolate(seen, size=finer, mode="trilinear", align_corners=False)
-        logits = corner_to_corner(self.classifier(torch.cat([*levels, skip], dim=1)), whole)
+        logits = self.spread(self.classifier(torch.cat([*levels, self.skip(seen, finer)], dim=1)), whole)
         return logits[(slice(None), slice(None), *(slice(n) for n in spatial))]
+
+    def skip(self, crop: Tensor, finer: tuple[int, ...]) -> Tensor:
+        """Return what a crop of whole cells adds to the levels, on their grid."""
+        return functional.interpolate(crop, size=finer, mode="trilinear", align_corners=False)
+
+    def spread(self, classified: Tensor, whole: tuple[int, ...]) -> Tensor:
+        """Return what the classifier says as logits for every voxel."""
+        return corner_to_corner(classified, whole)
+
+
+class FineAggregation(Aggregation):
+    """The same, which keeps every voxel; ours.
+
+    The voxels of a cell become its channels, at which two convolutions look, and the classifier answers for each of
+    them; so nothing is lost on the way through a coarser grid.
+    """
+
+    def __init__(self, channels: int, levels: int, head: int, classes: int, stride: int) -> None:
+        super().__init__(channels, levels, head, classes, stride)
+        if stride % FINER:
+            raise ValueError(
+                f'a token covers {stride} voxel(s) per axis; decoder = "fine" wants a multiple of {FINER}: '
+                "take a smaller upsampling"
+            )
+        self.factor = stride // FINER
+        n_voxels = self.factor**3
+        self.stem = nn.Sequential(convolution(n_voxels, head), convolution(head, head))
+        self.classifier = nn.Sequential(
+            convolution((levels + 1) * head, head),
+            convolution(head, head),
+            nn.Conv3d(head, classes * n_voxels, 3, padding=1),
+        )
+
+    def skip(self, crop: Tensor, finer: tuple[int, ...]) -> Tensor:
+        """Return what the stem makes of the crop's voxels."""
+        features: Tensor = self.stem(cells_to_channels(crop, self.factor))
+        return features
+
+    def spread(self, classified: Tensor, whole: tuple[int, ...]) -> Tensor:
+        """Return logits for every voxel, which the classifier gave as channels."""
+        return channels_to_cells(classified, self.factor)

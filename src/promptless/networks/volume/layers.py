@@ -62,3 +62,20 @@ def replicated(x: Tensor, before: tuple[int, ...], after: tuple[int, ...]) -> Te
 def grid_of(shape: torch.Size | tuple[int, ...], stride: int) -> tuple[int, ...]:
     """Return how many cells of `stride` voxels cover each axis."""
     return tuple(-(-n // stride) for n in shape)
+
+
+def cells_to_channels(x: Tensor, factor: int) -> Tensor:
+    """Return a volume (batch, channel, *spatial) whose cells of `factor` voxels per side are channels."""
+    batch, channels, *spatial = x.shape
+    split = x.reshape(batch, channels, *(n for size in spatial for n in (size // factor, factor)))
+    cells, within = range(2, split.ndim, 2), range(3, split.ndim, 2)
+    return split.permute(0, 1, *within, *cells).flatten(1, 1 + len(spatial))
+
+
+def channels_to_cells(x: Tensor, factor: int) -> Tensor:
+    """Return what `cells_to_channels` was given."""
+    batch, channels, *cells = x.shape
+    n = len(cells)
+    split = x.reshape(batch, channels // factor**n, *[factor] * n, *cells)
+    order = (axis for i in range(n) for axis in (2 + n + i, 2 + i))
+    return split.permute(0, 1, *order).reshape(batch, -1, *(factor * size for size in cells))
