@@ -422,3 +422,43 @@ def test_so_many_minutes_are_so_many_minutes_of_steps_whatever_interrupts_them(t
     )
     assert watched[-5:] == pytest.approx([1 / 3, 1 / 2, 2 / 3, 5 / 6, 1])
     fit(Slow(clock, pulled=6), Points(), timed, tmp_path, resume=True)  # nothing is left to do
+
+
+class Parts:
+    """A task whose two parts have gradients of very different size."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.module = nn.ModuleDict({"large": nn.Linear(2, 1), "small": nn.Linear(2, 1)})
+
+    def __call__(self, batch):
+        out = 100 * self.module["large"](batch["x"]) + self.module["small"](batch["x"])
+        return {"loss": ((out[:, 0] - batch["y"]) ** 2).mean()}
+
+
+def test_parts_that_clip_their_own_gradients_learn_as_with_an_optimiser_each():
+    schedule = replace(SCHEDULE, clipping="apart", clip=0.5, weight_decay=0.1)
+    ours, theirs = Parts(), Parts()
+    state = State.fresh(ours.module, schedule)
+    each = {name: torch.optim.AdamW(part.parameters(), weight_decay=0.1) for name, part in theirs.module.items()}
+    for step in range(5):
+        batch = next(iter(torch.utils.data.DataLoader(Points(), sampler=range(4 * step, 4 * step + 4), batch_size=4)))
+        one_step(ours, dict(batch), state, schedule)
+        theirs.module.zero_grad()
+        theirs(batch)["loss"].backward()
+        for name, optimiser in each.items():
+            nn.utils.clip_grad_norm_(theirs.module[name].parameters(), 0.5)
+            optimiser.param_groups[0]["lr"] = schedule.rate_at(step)
+            optimiser.step()
+    for mine, other in zip(ours.module.parameters(), theirs.module.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize(("clipping", "norms"), [("together", (1.0, 0.01)), ("apart", (1.0, 1.0))])
+def test_gradients_are_clipped_together_or_part_by_part(clipping, norms):
+    task = Parts()
+    state = State.fresh(task.module, SCHEDULE)
+    batch = next(iter(torch.utils.data.DataLoader(Points(), batch_size=4, sampler=range(4))))
+    one_step(task, dict(batch), state, replace(SCHEDULE, clipping=clipping, clip=1.0))
+    found = [float(nn.utils.get_total_norm(p.grad for p in task.module[name].parameters())) for name in task.module]
+    assert found == pytest.approx(norms, rel=1e-3)

@@ -18,7 +18,7 @@ from promptless.train.failures import NotFiniteError, explained
 from promptless.train.memory import sparing
 from promptless.train.processes import ALONE, Processes
 from promptless.train.run import CHECKPOINT, Run
-from promptless.train.schedule import Schedule
+from promptless.train.schedule import APART, Schedule
 from promptless.train.state import State, trainable
 from promptless.train.stopping import deferred
 
@@ -129,10 +129,9 @@ def one_step(task: Task, batch: Batch, state: State, schedule: Schedule, world: 
     if not math.isfinite(losses["loss"]):
         failed = [part for part, one in zip(parts, each, strict=True) if not math.isfinite(one["loss"])]
         raise NotFiniteError(f"the loss is {losses['loss']}", world.gathered(numbers(failed)))
-    weights = trainable(task.module)
-    world.average_gradients(weights)
+    world.average_gradients(trainable(task.module))
     state.scaler.unscale_(state.optimiser)
-    norm = float(nn.utils.clip_grad_norm_(weights, schedule.clip))
+    norm = clipped(task.module, schedule)
     if not math.isfinite(norm) and not state.overflowed():
         raise NotFiniteError(f"the norm of the gradients is {norm}", world.gathered(numbers(parts)))
     state.scaler.step(state.optimiser)
@@ -141,6 +140,15 @@ def one_step(task: Task, batch: Batch, state: State, schedule: Schedule, world: 
     state.step += 1
     state.update_mean(min(schedule.average, (1 + state.step) / (10 + state.step)))
     return losses
+
+
+def clipped(module: nn.Module, schedule: Schedule) -> float:
+    """Clip the gradients of all weights together, or those of each part of a module apart; return their norm before."""
+    parts = dict[str, list[nn.Parameter]]()
+    for name, weight in module.named_parameters():
+        if weight.requires_grad:
+            parts.setdefault(name.partition(".")[0] if schedule.clipping == APART else "", []).append(weight)
+    return math.hypot(*(float(nn.utils.clip_grad_norm_(part, schedule.clip)) for part in parts.values()))
 
 
 def learn(task: Task, part: Batch, state: State, schedule: Schedule) -> dict[str, float]:
