@@ -7,7 +7,7 @@ from PIL import Image as PillowImage
 import scans
 from made_up import ClassModel, bright_and_dim, scattered
 from promptless import evaluate
-from promptless.evaluation import differences
+from promptless.evaluation import differences, mean_differences, means
 from promptless.io.label_files import LabelImage
 from promptless.pipeline import segment
 
@@ -75,6 +75,18 @@ def test_pairs_cancel_out_what_makes_images_hard(truth, moved):
     row = by_figure(differences(ours, others))["pixel", "IoU by image"]
     alone = by_figure(ours.rows())["pixel", "IoU by image"]
     assert row.high - row.low < alone.high - alone.low
+
+
+def test_means_over_predictions_are_means_of_their_figures(truth, moved):
+    good, bad = evaluate(truth, truth), evaluate(truth, moved)
+    assert means([bad]) == bad.rows()
+    assert {(row.value, row.low, row.high) for row in mean_differences([good, bad], [bad, good])} == {(0, 0, 0)}
+    each = [by_figure(trial.rows()) for trial in (good, bad)]
+    for key, row in by_figure(means([good, bad])).items():
+        assert row.value == pytest.approx(np.mean([rows[key].value for rows in each]), nan_ok=True)
+    half = by_figure(mean_differences([good, bad], [bad]))["msa", "mSA"]
+    whole = by_figure(differences(good, bad))["msa", "mSA"]
+    assert [half.value, half.low, half.high] == pytest.approx([x / 2 for x in (whole.value, whole.low, whole.high)])
 
 
 def test_only_common_images_are_compared(truth):

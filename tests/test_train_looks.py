@@ -53,7 +53,7 @@ def test_training_is_the_same_with_and_without_looks(tiny, tiny_config, dev, tmp
         (tmp_path / "decoder").mkdir(exist_ok=True)
         for step in range(3):
             if looking:
-                looks("decoder", network, step, state.mean)
+                looks("decoder", network, step, state.mean, step / 4)
             one_step(task, batch(2 * step), state, SCHEDULE)
         ends.append(state.mean)
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
@@ -70,7 +70,7 @@ def test_dev_is_looked_at_now_and_then_and_each_step_once(network, tiny_config, 
         for name, steps in (("generator", 100), ("joint", 10)):
             (tmp_path / name).mkdir(exist_ok=True)
             for step in range(steps + 1):
-                looks(name, network, step, learned(network))
+                looks(name, network, step, learned(network), step / steps)
     assert read_numbers(tmp_path / "generator" / "scores.csv") == dict.fromkeys((0, 20, 40, 60, 80, 100), 1.0)
     assert read_numbers(tmp_path / "joint" / "scores.csv") == dict.fromkeys((2, 4, 6, 8, 10), 1.0)
     assert len(seen) == 2 * LOOKS + 1

@@ -8,6 +8,7 @@ import re
 import signal
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset
 from promptless.train import devices
 from promptless.train.learned import copied
 from promptless.train.loop import Schedule, State, fit, one_step
+from promptless.train.run import reached
 from promptless.train.stopping import Stop
 
 SCHEDULE = Schedule(steps=12, batch=4, rate=0.05, warmup=3, checkpoint_every=5)
@@ -352,9 +354,15 @@ def test_a_frozen_weight_stays_as_it_was_and_is_not_in_what_comes_back(tmp_path)
 
 
 def test_whoever_watches_is_shown_the_mean_before_and_after_each_step(tmp_path):
-    seen = {}
-    mean = fit(Plain(), Points(), SCHEDULE, tmp_path, watch=lambda step, mean: seen.update({step: copied(mean)}))
+    seen, shares = {}, []
+
+    def watch(step, mean, done):
+        seen[step] = copied(mean)
+        shares.append(done)
+
+    mean = fit(Plain(), Points(), SCHEDULE, tmp_path, watch=watch)
     assert list(seen) == list(range(SCHEDULE.steps + 1))
+    assert shares == pytest.approx([step / SCHEDULE.steps for step in seen])
     assert all(torch.equal(value, mean[name]) for name, value in seen[SCHEDULE.steps].items())
     assert not torch.equal(seen[0]["0.weight"], seen[1]["0.weight"])
 
@@ -371,5 +379,86 @@ def test_too_little_memory_says_what_to_change(tmp_path):
 def test_the_log_says_how_fast_it_goes_and_the_table_does_not(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "promptless"):
         fit(Plain(), Points(), SCHEDULE, tmp_path)
-    assert re.search(r"step 12 of 12, \d+ s, [\d.]+ images/s", caplog.text)
+    assert re.search(r"step 12/12, \d+ s, [\d.]+ images/s", caplog.text)
     assert list(rows(tmp_path)[0]) == ["step", "rate", "loss", "half"]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still but for what a test adds to it."""
+    now = [100.0]
+    monkeypatch.setattr("promptless.train.run.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+class Slow(Plain):
+    """A step takes 10 seconds; the plug is pulled in one of them."""
+
+    def __init__(self, clock, pulled=None):
+        super().__init__()
+        self.clock, self.pulled = clock, pulled
+
+    def __call__(self, batch):
+        self.clock[0] += 10
+        if int(batch["step"]) == self.pulled:
+            raise RuntimeError("the plug was pulled")
+        return super().__call__(batch)
+
+
+def test_so_many_minutes_are_so_many_minutes_of_steps_whatever_interrupts_them(tmp_path, clock):
+    timed, watched = replace(SCHEDULE, steps=None, minutes=1, checkpoint_every=2), []
+
+    def watch(step, mean, done):
+        clock[0] += 1000  # to look is not to train
+        watched.append(done)
+
+    with pytest.raises(RuntimeError, match="plug"):
+        fit(Slow(clock, pulled=3), Points(), timed, tmp_path, watch=watch)
+    assert reached(tmp_path) == (2, 20)  # what came after the checkpoint is lost, and does not count
+    fit(Slow(clock), Points(), timed, tmp_path, resume=True, watch=watch)
+    assert [float(row["seconds"]) for row in rows(tmp_path)] == [10, 20, 30, 40, 50, 60]
+    assert [float(row["rate"]) for row in rows(tmp_path)][3:] == pytest.approx(
+        [timed.rate_at(9, seconds) for seconds in (30, 40, 50)], rel=1e-5
+    )
+    assert watched[-5:] == pytest.approx([1 / 3, 1 / 2, 2 / 3, 5 / 6, 1])
+    fit(Slow(clock, pulled=6), Points(), timed, tmp_path, resume=True)  # nothing is left to do
+
+
+class Parts:
+    """A task whose two parts have gradients of very different size."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.module = nn.ModuleDict({"large": nn.Linear(2, 1), "small": nn.Linear(2, 1)})
+
+    def __call__(self, batch):
+        out = 100 * self.module["large"](batch["x"]) + self.module["small"](batch["x"])
+        return {"loss": ((out[:, 0] - batch["y"]) ** 2).mean()}
+
+
+def test_parts_that_clip_their_own_gradients_learn_as_with_an_optimiser_each():
+    schedule = replace(SCHEDULE, clipping="apart", clip=0.5, weight_decay=0.1)
+    ours, theirs = Parts(), Parts()
+    state = State.fresh(ours.module, schedule)
+    each = {name: torch.optim.AdamW(part.parameters(), weight_decay=0.1) for name, part in theirs.module.items()}
+    for step in range(5):
+        batch = next(iter(torch.utils.data.DataLoader(Points(), sampler=range(4 * step, 4 * step + 4), batch_size=4)))
+        one_step(ours, dict(batch), state, schedule)
+        theirs.module.zero_grad()
+        theirs(batch)["loss"].backward()
+        for name, optimiser in each.items():
+            nn.utils.clip_grad_norm_(theirs.module[name].parameters(), 0.5)
+            optimiser.param_groups[0]["lr"] = schedule.rate_at(step)
+            optimiser.step()
+    for mine, other in zip(ours.module.parameters(), theirs.module.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize(("clipping", "norms"), [("together", (1.0, 0.01)), ("apart", (1.0, 1.0))])
+def test_gradients_are_clipped_together_or_part_by_part(clipping, norms):
+    task = Parts()
+    state = State.fresh(task.module, SCHEDULE)
+    batch = next(iter(torch.utils.data.DataLoader(Points(), batch_size=4, sampler=range(4))))
+    one_step(task, dict(batch), state, replace(SCHEDULE, clipping=clipping, clip=1.0))
+    found = [float(nn.utils.get_total_norm(p.grad for p in task.module[name].parameters())) for name in task.module]
+    assert found == pytest.approx(norms, rel=1e-3)

@@ -187,7 +187,7 @@ def test_a_look_leaves_no_trace(recipe, home, tmp_path):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     mean = {name: value + 0.1 for name, value in training.models.learned_state(network).items()}
     drawn = torch.get_rng_state()
-    training.Look(network, whole, cases, tmp_path)(6, mean)
+    training.Look(network, whole, cases, tmp_path)(6, mean, 0.5)
     assert [row["step"] for row in rows(tmp_path / "scores.csv")] == ["6"]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.training

@@ -222,14 +222,27 @@ def differences(ours: Evaluation, others: Evaluation, *, draws: int = 2000) -> l
 
     Both are resampled together, image by image: what makes an image easy or hard for both cancels out.
     """
-    names = [name for name in ours.names if name in others.names]
+    return mean_differences([ours], [others], draws=draws)
+
+
+def means(trials: Sequence[Evaluation], *, draws: int = 2000) -> list[Row]:
+    """Return the mean of each figure over several predictions of the same images, with its interval over images."""
+    return mean_differences(trials, [], draws=draws)
+
+
+def mean_differences(ours: Sequence[Evaluation], others: Sequence[Evaluation], *, draws: int = 2000) -> list[Row]:
+    """Return by how much each figure, as the mean over `ours`, is above its mean over `others`, on common images.
+
+    Each is several predictions of the same images, of models that chance alone tells apart; all are resampled together.
+    """
+    names = [name for name in ours[0].names if all(name in trial.names for trial in (*ours, *others))]
     if not names:
         raise ValueError("the two predictions have no image in common")
     rows: list[Row] = []
-    for rule in ours.rules:
-        mine, theirs = of_names(ours, rule, names), of_names(others, rule, names)
+    for rule in ours[0].rules:
+        mine, theirs = ([of_names(trial, rule, names) for trial in side] for side in (ours, others))
         rows += [
-            difference(rule.name, ours.title(figure), ours.class_name(figure), figure, mine, theirs, draws)
+            mean_difference(rule.name, ours[0].title(figure), ours[0].class_name(figure), figure, mine, theirs, draws)
             for figure in rule.figures
         ]
     return rows
@@ -241,22 +254,24 @@ def of_names(evaluation: Evaluation, rule: Rule, names: Sequence[str]) -> list[A
     return [evaluation.counts[rule.name][places[name]] for name in names]
 
 
-def difference(
-    rule: str, title: str, of_class: str, figure: Figure, ours: list[Any], others: list[Any], draws: int
+def mean_difference(
+    rule: str, title: str, of_class: str, figure: Figure, ours: list[list[Any]], others: list[list[Any]], draws: int
 ) -> Row:
-    """Return how much higher a figure is in `ours` than in `others`, paired by image."""
-    terms = figure.terms(ours), figure.terms(others)
-    width = terms[0].shape[1]
+    """Return how much higher the mean of a figure over `ours` is than over `others` (0 where there are none)."""
+    terms = [figure.terms(counts) for counts in (*ours, *others)]
 
     def less(sums: Sums) -> Sums:
-        """Return the figure of the first terms less that of the others."""
-        return figure.of(sums[..., :width]) - figure.of(sums[..., width:])
+        """Return the mean figure of the first terms less that of the others."""
+        values = [figure.of(part) for part in np.split(sums, len(terms), axis=-1)]
+        with np.errstate(invalid="ignore"):  # what is endless less what is endless is not defined
+            mine = np.mean(values[: len(ours)], axis=0)
+            return np.asarray(mine - np.mean(values[len(ours) :], axis=0) if others else mine)
 
-    both = np.concatenate(terms, axis=1)
-    low, high = interval_of_sums(both, less, np.random.default_rng(SEED), draws=draws)
-    undefined = int(np.isnan(less(both)).sum())
-    value = float(less(both.sum(axis=0)))
-    return Row(EVERYTHING, len(ours), rule, title, value, low, high, undefined, of_class)
+    together = np.concatenate(terms, axis=1)
+    low, high = interval_of_sums(together, less, np.random.default_rng(SEED), draws=draws)
+    undefined = int(np.isnan(less(together)).sum())
+    value = float(less(together.sum(axis=0)))
+    return Row(EVERYTHING, len(ours[0]), rule, title, value, low, high, undefined, of_class)
 
 
 def grouped(names: Sequence[str], categories: Mapping[str, str]) -> dict[str, NDArray[np.intp]]:

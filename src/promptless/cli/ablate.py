@@ -20,6 +20,9 @@ def ablate(
         str, typer.Option(help="Images to compare on: dev while choosing, test once.", metavar="dev|test")
     ] = "dev",
     only: Annotated[str | None, typer.Option(help="Do these arms only.", metavar="ARM,...")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Train with these of the recipe's seeds only.", metavar="N,...")
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -33,6 +36,8 @@ def ablate(
             fail(f"ablations need {error.name}: pip install 'promptless[sam]'")
         writable(output)
         plan = ablation.read(recipe)
+        if seeds is not None:
+            plan = plan.with_seeds(numbers(seeds))
         if only is not None:
             named = tuple(name.strip() for name in only.split(","))
             plan = plan.of(named)
@@ -43,3 +48,11 @@ def ablate(
         written = arms_table.write(rows, plan.reference, output, split, plan.x_label)
     typer.echo(arms_table.plain(rows, plan.reference))
     typer.echo("\n".join(map(str, written)))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return the whole numbers between commas."""
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers", param_hint="--seeds") from None

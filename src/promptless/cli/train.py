@@ -64,9 +64,7 @@ def train(
                 typer.echo(line, err=True)
             place = output if chosen.adapter is None else output / adapters.RUN
             if told and resume and (at := recipes.reached(chosen, place)) is not None:
-                name, step = at
-                steps = chosen.phases[name].schedule.steps
-                typer.echo(f"going on at {name}, step {step + 1} of {steps}", err=True)
+                typer.echo(f"going on at {at}", err=True)
             if chosen.adapter is None:
                 made: Path | Outcome | None = recipes.train(
                     chosen, output, resume=resume, device=device, progress=advance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import multiprocessing
 import resource
@@ -12,111 +11,50 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
 
 import tomli_w
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from promptless import evaluation
-from promptless.config import from_dict
-from promptless.data import prepared
-from promptless.data.sample import Sample
+from promptless.config import VOXELS, from_dict
 from promptless.evaluation import Evaluation
-from promptless.image import Image
 from promptless.io import labels as label_images
 from promptless.io.atomic import replacing, replacing_folder
 from promptless.loading import load
-from promptless.model import Model
-from promptless.networks.adapted import Adapted
-from promptless.networks.promptable import Promptable
-from promptless.pipeline import coarse, segment
+from promptless.model import Model, VoxelModel
 from promptless.registry import model_hash
-from promptless.runtimes.torch import TorchModel
-from promptless.train import adapters, material, recipes
-from promptless.train.choosing import choose, choose_coarse
-from promptless.train.measuring import Labels, image_of
-from promptless.train.run import CHECKPOINT
+from promptless.train import adapters, recipes
+from promptless.train.arms import GENERATOR, MODEL, RECIPE, SPLIT, Ablation, Arm, Cost, Craft, Labels, Row, Told, Trial
+from promptless.train.planar_arms import PLANES
+from promptless.train.run import CHECKPOINT, LOG, SECONDS, reached
+from promptless.train.schedule import MINUTE
 from promptless.train.state import SHOWN, differences
+from promptless.train.volume.arms import VOLUMES
 
-Progress = Callable[[float, str], None]
-Told = Callable[[int, int], None]
-"""What is told how many of all steps or images are done."""
-
-TABLE, RULES = "ablate", ("pixel", "stardist", "msa", "aji+")
-COST, PREDICTIONS, RECIPE, SPLIT = "cost.json", "predictions", "recipe.toml", "split.json"
-DECODED, GENERATOR = "decoded", "generator"
-"""Whose masks an arm is judged by: the decoder's, or the prompt generator's own, cut by the watershed."""
+TABLE, COST, PREDICTIONS = "ablate", "cost.json", "predictions"
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One row of the table: the recipe with some of its values changed, or a model that needs no training."""
+class Outcome:
+    """What came of a trial."""
 
-    name: str
-    about: str = ""
-    set: Mapping[str, Any] = field(default_factory=dict)  # "table.key" of the recipe -> its value here
-    without: tuple[str, ...] = ()  # tables of the recipe that are left out
-    after: str | None = None  # the arm whose trained generator this one begins with, where the recipes have it alike
-    model: str | None = None  # a model by name or folder, as it is
-    masks: str = DECODED
-    x: float | None = None  # its place on the axis of a curve
-
-    def __post_init__(self) -> None:
-        if self.masks not in (DECODED, GENERATOR):
-            raise ValueError(f'the arm {self.name} has masks {self.masks!r}; it must be "{DECODED}" or "{GENERATOR}"')
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """`[ablate]` of a recipe file: its arms, in the order of the table, and the one that all are compared with."""
-
-    recipe: Mapping[str, Any]
-    ids: Mapping[str, list[str]]  # "train", "dev", "test"
-    arms: tuple[Arm, ...]
-    reference: str
-    rules: tuple[str, ...] = RULES
-    x_label: str = ""  # what the numbers `x` of arms are
-
-    def of(self, names: Sequence[str]) -> Ablation:
-        """Return the ablation with some of its arms only; the reference stays."""
-        known = [arm.name for arm in self.arms]
-        unknown = sorted(set(names) - set(known))
-        if unknown:
-            raise ValueError(f"there is no arm {', '.join(unknown)}; there are {', '.join(known)}")
-        return replace(self, arms=tuple(arm for arm in self.arms if arm.name in {*names, self.reference}))
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What an arm took to train, and what a look at an image takes; 0 where nothing was trained."""
-
-    seconds: float = 0.0  # of its phases
-    memory_bytes: int = 0  # peak of the GPU where there is one, else of the process
-    trainable: int = 0  # parameters
-
-
-@dataclass(frozen=True)
-class Row:
-    """An arm's line of the table; `seconds` per image is the median over the images, tables and files left out."""
-
-    arm: Arm
+    trial: Trial
     cost: Cost
-    seconds: float
-    operations: float  # floating-point operations of one look at `LOOK` x `LOOK` pixels, prompts apart
+    seconds: float  # per image
+    operations: float
     scores: Evaluation
 
 
 def read(path: Path) -> Ablation:
-    """Read a recipe file with an `[ablate]` table: `reference`, `rules`, `x_label`, and `[[ablate.arm]]`s."""
+    """Read a recipe file with an `[ablate]` table: `reference`, `rules`, `seeds`, `x_label`, and `[[ablate.arm]]`s."""
     content = recipes.parsed(path)
     if TABLE not in content:
         raise ValueError(f"{path} has no [{TABLE}] with arms to compare; `promptless train` is for a single recipe")
     table = content.pop(TABLE)
-    arms = tuple(from_dict(Arm, arm, f"{path}, [[{TABLE}.arm]]") for arm in table.get("arm", ()))
+    arms = tuple(from_dict(Arm, arm, f"{path}, [[{TABLE}.arm]]") for arm in table.pop("arm", ()))
     names = [arm.name for arm in arms]
     unknown = {table.get("reference", names[0] if names else ""), *(a.after for a in arms if a.after)} - set(names)
     if not arms or unknown or len(set(names)) < len(names):
@@ -124,75 +62,98 @@ def read(path: Path) -> Ablation:
             f"{path}: the arms are {', '.join(names) or 'missing'}; each needs a name of its own, and `reference` and "
             f"`after` the name of one" + (f" ({', '.join(sorted(unknown))} is none)" if unknown else "")
         )
-    ids = recipes.split_in(path.parent / content["split"])
-    rules, label = tuple(table.get("rules", RULES)), table.get("x_label", "")
-    return Ablation(content, ids, arms, table.get("reference", names[0]), rules, label)
+    craft = craft_of(content)
+    check_arms(arms, craft, path)
+    said = {"reference": names[0], "rules": craft.rules, **table}
+    known = {"recipe": content, "ids": craft.ids(content, path.parent), "arms": arms}
+    return from_dict(Ablation, {**said, **known}, f"{path}, [{TABLE}]")
 
 
-def run(
-    ablation: Ablation, folder: Path, split: str = "dev", *, progress: Progress = lambda done, name: None
-) -> list[Row]:
-    """Train every arm in a folder of its own, segment the images of `split` with it, and compare.
+def craft_of(recipe: Mapping[str, Any]) -> Craft[Any]:
+    """Return how arms of a recipe are trained, asked and judged: for planes, or for volumes."""
+    return VOLUMES if recipe.get("model", {}).get("output") == VOXELS else PLANES
+
+
+def check_arms(arms: Sequence[Arm], craft: Craft[Any], path: Path) -> None:
+    """Refuse what arms of such a recipe cannot have."""
+    for arm in arms:
+        if arm.masks not in craft.masks:
+            raise ValueError(f'{path}: the arm {arm.name} has masks = "{arm.masks}", which no model on volumes has')
+        if arm.after is not None and GENERATOR not in craft.phases:
+            raise ValueError(
+                f"{path}: the arm {arm.name} comes after {arm.after}, but a recipe for volumes trains no generator "
+                "alone; leave `after` out"
+            )
+
+
+def run(ablation: Ablation, folder: Path, split: str = "dev", *, progress: Told = lambda done, name: None) -> list[Row]:
+    """Train every arm in a folder of its own, with every seed, segment what `split` names with it, and compare.
 
     What is finished is not done again: an ablation that was stopped goes on when it is run again.
     """
-    samples = list(prepared.read(recipes.data_folder(data_of(ablation.recipe)), ablation.ids[split]))
-    rows = []
-    for number, arm in enumerate(ablation.arms):
-        steps, looks = halves(progress, number, len(ablation.arms), arm.name, split)
-        model, cost = trained(ablation, arm, folder, steps)
-        place = folder / arm.name / PREDICTIONS / split
-        opened = load(model)
-        predicted, seconds = predictions(arm, opened, samples, place, looks)
-        truth = {sample.id: sample.labels for sample in samples}
-        scores = evaluation.evaluate(truth, predicted, ablation.rules)
-        network = opened.network if isinstance(opened, TorchModel) else network_of(model)
-        rows.append(Row(arm, cost, seconds, operations(network), scores))
-    return rows
+    craft = craft_of(ablation.recipe)
+    samples = craft.samples(ablation.recipe, ablation.ids[split])
+    outcomes = []
+    for number, trial in enumerate(ablation.trials):
+        steps, looks = halves(progress, number, len(ablation.trials), f"{trial.name}: ", split, craft.words.noun)
+        name, cost = trained(ablation, trial, folder, steps)
+        model, place = load(name), trial.place(folder) / PREDICTIONS / split
+        predicted, seconds = predictions(craft, trial.arm, model, samples, place, looks)
+        scores = craft.judge(ablation.recipe, samples, predicted, ablation.rules)
+        outcomes.append(Outcome(trial, cost, seconds, craft.operations(name, model), scores))
+    return [row(arm, [o for o in outcomes if o.trial.arm is arm], craft) for arm in ablation.arms]
 
 
-def halves(progress: Progress, number: int, n_arms: int, name: str, split: str) -> tuple[Told, Told]:
-    """Return what tells how far the training of an arm is, and how far its predictions are: half of its part each."""
+def row(arm: Arm, outcomes: Sequence[Outcome], craft: Craft[Any]) -> Row:
+    """Return the line of an arm: what its trials came to."""
+    costs = [outcome.cost for outcome in outcomes]
+    cost = Cost(
+        statistics.fmean(cost.seconds for cost in costs),
+        max(cost.memory_bytes for cost in costs),
+        costs[0].trainable,
+        round(statistics.fmean(cost.steps for cost in costs)),
+    )
+    seconds, scores = statistics.fmean(o.seconds for o in outcomes), tuple(o.scores for o in outcomes)
+    return Row(arm, cost, seconds, outcomes[0].operations, scores, craft.words)
 
-    def training(done: int, total: int) -> None:
+
+def halves(progress: Told, number: int, n_trials: int, name: str, split: str, noun: str) -> tuple[Told, Told]:
+    """Return what tells how far the training of a trial is, and how far its predictions are: half of its part each."""
+
+    def training(done: float, text: str) -> None:
         """Tell of steps."""
-        progress((number + 0.5 * done / total) / n_arms, f"{name}: training, step {done} of {total}")
+        progress((number + 0.5 * done) / n_trials, f"{name}training, {text}")
 
-    def predicting(done: int, total: int) -> None:
+    def predicting(done: float, text: str) -> None:
         """Tell of images."""
-        progress((number + 0.5 + 0.5 * done / total) / n_arms, f"{name}: {split}, image {done} of {total}")
+        progress((number + 0.5 + 0.5 * done) / n_trials, f"{name}{split}, {noun} {text}")
 
     return training, predicting
 
 
-def data_of(recipe: Mapping[str, Any]) -> str:
-    """Return the name of the prepared folder that a recipe is about."""
-    return str(recipe.get("data", recipe["source"]))
-
-
-def untold(done: int, total: int) -> None:
+def untold(done: float, text: str) -> None:
     """Tell nobody."""
 
 
-def trained(ablation: Ablation, arm: Arm, folder: Path, tell: Told = untold) -> tuple[str | Path, Cost]:
-    """Return an arm's model and what it cost, after training it where that is not done yet."""
-    if arm.model is not None:
-        return arm.model, Cost()
-    place = folder / arm.name
+def trained(ablation: Ablation, trial: Trial, folder: Path, tell: Told = untold) -> tuple[str | Path, Cost]:
+    """Return the model of a trial and what it cost, after training it where that is not done yet."""
+    if trial.arm.model is not None:
+        return trial.arm.model, Cost()
+    place = trial.place(folder)
     if (place / COST).is_file():
-        check_same(ablation, arm, place)
+        check_same(ablation, trial, place)
     else:
-        begin(ablation, arm, folder)
-        n_steps = steps_of(recipe_of(ablation, arm))
-        cost = train_apart(place, arm.masks, lambda done: tell(done, n_steps))
+        begin(ablation, trial, folder)
+        recipe = recipe_of(ablation, trial)
+        cost = train_apart(place, trial.arm.masks, lambda: tell(*progress_of(place, recipe)))
         with replacing(place / COST) as temporary:
             temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
-    return place / "model", from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
+    return place / MODEL, from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
 
 
-def check_same(ablation: Ablation, arm: Arm, place: Path) -> None:
-    """Raise where the arm that was trained in `place` is not the one that is meant now."""
-    before, now = tomllib.loads((place / RECIPE).read_text(encoding="utf-8")), recipe_of(ablation, arm)
+def check_same(ablation: Ablation, trial: Trial, place: Path) -> None:
+    """Raise where what was trained in `place` is not what is meant now."""
+    before, now = tomllib.loads((place / RECIPE).read_text(encoding="utf-8")), recipe_of(ablation, trial)
     told = differences(before, now) + differences(recipes.split_in(place / SPLIT), dict(ablation.ids))
     if told:
         raise ValueError(
@@ -201,37 +162,26 @@ def check_same(ablation: Ablation, arm: Arm, place: Path) -> None:
         )
 
 
-def recipe_of(ablation: Ablation, arm: Arm) -> dict[str, Any]:
-    """Return the recipe of an arm, as it is written beside its split."""
-    return {**varied(ablation.recipe, arm), "split": SPLIT}
+def recipe_of(ablation: Ablation, trial: Trial) -> dict[str, Any]:
+    """Return the recipe of a trial, as it is written beside its split."""
+    return {**trial.of(ablation.recipe), **craft_of(ablation.recipe).says}
 
 
-def begin(ablation: Ablation, arm: Arm, folder: Path) -> None:
-    """Write an arm's recipe, and take over the trained generator of the arm that it comes after."""
-    place = folder / arm.name
+def begin(ablation: Ablation, trial: Trial, folder: Path) -> None:
+    """Write the recipe of a trial, and take over the trained generator of the arm that it comes after."""
+    place, arm = trial.place(folder), trial.arm
     place.mkdir(parents=True, exist_ok=True)
-    content = recipe_of(ablation, arm)
+    content = recipe_of(ablation, trial)
     (place / SPLIT).write_text(json.dumps(ablation.ids, indent=1) + "\n", encoding="utf-8")
     (place / RECIPE).write_text(tomli_w.dumps(content), encoding="utf-8")
-    if arm.after is not None and (folder / arm.after / RECIPE).is_file():
-        earlier = tomllib.loads((folder / arm.after / RECIPE).read_text(encoding="utf-8"))
-        source, target = (folder / name / "model" / "run" / GENERATOR for name in (arm.after, arm.name))
-        if same_generator(content, earlier) and source.is_dir() and not target.exists():
+    earlier = None if arm.after is None else Trial(Arm(arm.after), trial.seed).place(folder)
+    if earlier is not None and (earlier / RECIPE).is_file():
+        source, target = (where / MODEL / adapters.RUN / GENERATOR for where in (earlier, place))
+        alike = same_generator(content, tomllib.loads((earlier / RECIPE).read_text(encoding="utf-8")))
+        if alike and source.is_dir() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing_folder(target) as aside:
                 copytree(source, aside, dirs_exist_ok=True)
-
-
-def varied(recipe: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
-    """Return a recipe with an arm's values in it."""
-    content = {name: copy.deepcopy(value) for name, value in recipe.items() if name not in arm.without}
-    for dotted, value in arm.set.items():
-        *tables, key = dotted.split(".")
-        place = content
-        for table in tables:
-            place = place.setdefault(table, {})
-        place[key] = value
-    return content
 
 
 ALIKE = {
@@ -248,12 +198,12 @@ def same_generator(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return GENERATOR in one and all(a.get(k) == b.get(k) for name, (a, b) in tables.items() for k in ALIKE[name])
 
 
-def train_apart(place: Path, masks: str, tell: Callable[[int], None]) -> Cost:
-    """Train an arm in a process of its own, whose memory is its own; its logs say how many steps are done."""
+def train_apart(place: Path, masks: str, tell: Callable[[], None]) -> Cost:
+    """Train in a process of its own, whose memory is its own; `tell` tells meanwhile how far that is."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        future = pool.submit(train_arm, place, masks)
+        future = pool.submit(train_here, place, masks)
         while not wait([future], GLANCE).done:
-            tell(steps_done(place))
+            tell()
         return future.result()
 
 
@@ -261,30 +211,36 @@ GLANCE = 0.5
 """Seconds from one look at the logs of an arm to the next."""
 
 
-def steps_of(recipe: Mapping[str, Any]) -> int:
-    """Return the steps of all phases of a recipe."""
-    return sum(recipe[name]["steps"] for name in recipes.TASKS if name in recipe)
+def progress_of(place: Path, recipe: Mapping[str, Any]) -> tuple[float, str]:
+    """Return which share of a recipe's phases is done, as the logs say, and how many steps."""
+    phases = [name for name in craft_of(recipe).phases if name in recipe]
+    total = done = 0.0
+    steps = 0
+    for name in phases:
+        step, seconds = logged(place / MODEL / adapters.RUN / name / LOG)
+        minutes = recipe[name].get("minutes")
+        total += recipe[name]["steps"] if minutes is None else MINUTE * minutes
+        done += step if minutes is None else seconds
+        steps += step
+    return done / total, f"step {steps}"
 
 
-def steps_done(place: Path) -> int:
-    """Return how many steps the logs of an arm have: a line each, below the header."""
-    logs = (place / "model" / adapters.RUN).glob("*/log.csv")
-    return sum(max(0, log.read_bytes().count(b"\n") - 1) for log in logs)
+def logged(log: Path) -> tuple[int, float]:
+    """Return how many steps a log has, and how many seconds of training they took where it says so."""
+    text = log.read_text(encoding="utf-8") if log.is_file() else ""
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    if len(lines) < 2:  # the header alone
+        return 0, 0.0
+    last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
+    return int(last["step"]), float(last.get(SECONDS, 0))
 
 
-def train_arm(place: Path, masks: str) -> Cost:
-    """Train what the recipe of an arm says, or go on; return what it cost this process.
-
-    Thresholds are chosen on dev for the very masks that the arm is judged by.
-    """
-    folder, recipe = place / "model", recipes.read(place / RECIPE)
-    samples = material.read(recipe.data, dict(recipe.ids))
-    resume = (folder / adapters.RUN).is_dir()
-    learned = adapters.learn(recipe, samples, folder, resume=resume, choose=CHOOSERS[masks])
-    assert learned is not None
-    peak = peak_bytes()
-    adapters.install(folder / adapters.RUN / adapters.CANDIDATE, folder)
-    return Cost(seconds_of(folder), peak, learned.n_trainable)
+def train_here(place: Path, masks: str) -> Cost:
+    """Train what the recipe in a folder says, or go on; return what it cost this process."""
+    craft = craft_of(recipes.parsed(place / RECIPE))
+    trainable = craft.train(place, masks)
+    ends = [reached(path.parent) for path in (place / MODEL / adapters.RUN).glob(f"*/{CHECKPOINT}")]
+    return Cost(sum(seconds for _, seconds in ends), peak_bytes(), trainable, sum(step for step, _ in ends))
 
 
 def peak_bytes() -> int:
@@ -294,42 +250,23 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
 
 
-def network_of(name: str | Path) -> Adapted | Promptable:
-    """Return the network in a model, by name or folder, as torch has it."""
-    model = load(name, runtime="torch")
-    assert isinstance(model, TorchModel)
-    return model.network
-
-
-def operations(network: Adapted | Promptable) -> float:
-    """Return the floating-point operations of one look at `LOOK` x `LOOK` pixels; nothing is computed."""
-    with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        copy.deepcopy(network).to("meta").encode(torch.empty(1, 3, LOOK, LOOK))
-    return float(counter.get_total_flops())
-
-
-LOOK = 1024
-"""Pixels per side of the image that operations are counted for."""
-
-
-def seconds_of(folder: Path) -> float:
-    """Return the seconds that an adapter's phases took, those before an interruption and those taken over included."""
-    checkpoints = (folder / adapters.RUN).glob(f"*/{CHECKPOINT}")
-    return sum(float(torch.load(path, weights_only=True, map_location="cpu")["seconds"]) for path in checkpoints)
-
-
 KILOBYTE = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit that the system counts a process's memory in."""
 
 
 def predictions(
-    arm: Arm, model: Model, samples: Sequence[Sample], folder: Path, tell: Told = untold
+    craft: Craft[Any],
+    arm: Arm,
+    model: Model | VoxelModel,
+    samples: Sequence[Any],
+    folder: Path,
+    tell: Told = untold,
 ) -> tuple[dict[str, Labels], float]:
-    """Return an arm's label image of every sample, and the median seconds per image.
+    """Return an arm's label image of every sample, and the median seconds per sample.
 
     They are kept in `folder`, where those of another model, or of the other's masks, are deleted.
     """
-    maker, timings = {"model": model_hash(model.config), "masks": arm.masks}, folder / SECONDS
+    maker, timings = {"model": model_hash(model.config), "masks": arm.masks}, folder / TIMINGS
     kept = json.loads(timings.read_text(encoding="utf-8")) if timings.is_file() else {}
     if {name: kept.get(name) for name in maker} != maker:
         rmtree(folder, ignore_errors=True)
@@ -337,13 +274,13 @@ def predictions(
         kept = {**maker, "seconds": {}}
     found: dict[str, Labels] = {}
     for done, sample in enumerate(samples):
-        tell(done, len(samples))
+        tell(done / len(samples), f"{done} of {len(samples)}")
         path = folder / f"{sample.id}_labels.tif"
         if sample.id in kept["seconds"] and path.is_file():
-            found[sample.id] = label_images.read(path)
+            found[sample.id] = label_images.read(path).reshape(sample.labels.shape)  # of one plane, as well
             continue
         began = time.perf_counter()
-        found[sample.id] = SEGMENTERS[arm.masks](image_of(sample), model)
+        found[sample.id] = craft.segment(sample, model, arm.masks)
         kept["seconds"][sample.id] = time.perf_counter() - began
         with replacing(path) as temporary:
             label_images.write_array(found[sample.id], temporary)
@@ -352,14 +289,5 @@ def predictions(
     return found, float(statistics.median(kept["seconds"].values()))
 
 
-SECONDS = "seconds.json"
+TIMINGS = "seconds.json"
 """Beside the predictions: whose they are, and the seconds that each of them took."""
-
-
-def decoded(image: Image, model: Model) -> Labels:
-    """Return the label image that `segment` gives."""
-    return segment(image, model).labels
-
-
-SEGMENTERS: dict[str, Callable[[Image, Model], Labels]] = {DECODED: decoded, GENERATOR: coarse}
-CHOOSERS = {DECODED: choose, GENERATOR: choose_coarse}

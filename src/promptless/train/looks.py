@@ -19,7 +19,7 @@ from promptless.train.measuring import DECIDES, middle, score, segmented
 
 SCORES = "scores.csv"
 LOOKS = 5
-"""So many times dev is looked at in each phase, and once before the first."""
+"""So many times dev is looked at in each phase, and once before the first; in one of so many minutes, at its end."""
 IMAGES, SIDE = 4, 512
 """So many images of dev are looked at, the middle of each, so many pixels wide and high at most."""
 
@@ -31,18 +31,23 @@ class Looks:
     """
 
     def __init__(
-        self, network: Adapted, config: ModelConfig, dev: Sequence[Sample], folder: Path, steps: Mapping[str, int]
+        self,
+        network: Adapted,
+        config: ModelConfig,
+        dev: Sequence[Sample],
+        folder: Path,
+        steps: Mapping[str, int | None],
     ) -> None:
         self.network, self.config, self.folder = network, config, folder
         self.samples = [middle(sample, SIDE) for sample in dev[:IMAGES]]
-        self.due = {name: {round(n * (i + 1) / LOOKS) for i in range(LOOKS)} for name, n in steps.items()}
+        self.due = {name: {round(n * (i + 1) / LOOKS) for i in range(LOOKS) if n} for name, n in steps.items()}
         for first in list(steps)[:1]:
             self.due[first].add(0)
 
-    def __call__(self, name: str, module: nn.Module, step: int, mean: Mapping[str, Tensor]) -> None:
+    def __call__(self, name: str, module: nn.Module, step: int, mean: Mapping[str, Tensor], done: float) -> None:
         """Look, where it is time, at a network of which `module` has the weights `mean`."""
         path = self.folder / name / SCORES
-        if step not in self.due[name] or step in (before := read_numbers(path)):
+        if (step not in self.due[name] and done < 1) or step in (before := read_numbers(path)):
             return
         with having(self.network, module, mean):
             value = score(self.config, self.samples, segmented(TorchModel(self.network, self.config), self.samples))

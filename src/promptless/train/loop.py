@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +18,15 @@ from promptless.train.failures import NotFiniteError, explained
 from promptless.train.memory import sparing
 from promptless.train.processes import ALONE, Processes
 from promptless.train.run import CHECKPOINT, Run
-from promptless.train.schedule import Schedule
+from promptless.train.schedule import APART, Schedule
 from promptless.train.state import State, trainable
 from promptless.train.stopping import deferred
 
 __all__ = ["Batch", "Schedule", "State", "Task", "fit", "one_step", "trainable"]
 
 Batch = dict[str, Tensor]
+Watch = Callable[[int, Mapping[str, Tensor], float], None]
+"""Shown the step, the running mean of what has been learned, and the share that is done."""
 
 
 class Task(Protocol):
@@ -50,8 +53,8 @@ def fit(
     resume: bool = False,
     device: str = "auto",
     identity: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
-    watch: Callable[[int, Mapping[str, Tensor]], None] = lambda step, mean: None,
+    progress: Callable[[float, str], None] = lambda done, text: None,
+    watch: Watch = lambda step, mean, done: None,
 ) -> dict[str, Tensor]:
     """Train `task.module` on `device` and return the running mean of what it learns, on the CPU.
 
@@ -60,8 +63,11 @@ def fit(
     `log.csv` there has one row per step. `identity` says, as JSON, what decides the result: a
     checkpoint with another one is refused. Started by `accelerate launch`, each process takes a
     share of every batch. `dataset.names(indices)`, where there is one, tells which images failed.
-    `watch` is shown the running mean before the first step and after each. Ctrl-C stops after the step that is
-    being made, with a checkpoint.
+    `watch` is shown the running mean before the first step and after each, and the share that is done. Ctrl-C stops
+    after the step that is being made, with a checkpoint.
+
+    A schedule in minutes counts the time of the steps up to the last checkpoint, whoever made them, and not that of
+    `watch`; its curve depends on the machine.
     """
     where = devices.find(device)
     devices.check(schedule.precision, where)
@@ -75,21 +81,32 @@ def fit(
         state.load(checkpoint, identity)
     run = Run(folder, state, schedule, world)
     if world.main:
-        watch(state.step, state.mean)
+        with run.aside():
+            watch(state.step, state.mean, run.share)
     with sparing(task.module, schedule.memory), devices.chance_apart(where), deferred(world) as stop:
-        for batch in batches(dataset, schedule, state.step, where, world):
+        for batch in batches(dataset, schedule, numbers_to_come(run), where, world):
             torch.manual_seed(state.step * world.count + world.rank)  # dropout is part of the curve
             with explained(state, dataset, folder):
                 losses = one_step(task, batch, state, schedule, world)
                 run.record(losses, identity)
             if world.main:
-                progress(state.step, schedule.steps, losses["loss"])
-                watch(state.step, state.mean)
+                progress(run.share, f"{schedule.told(state.step, state.seconds)}, loss {losses['loss']:.3f}")
+                with run.aside():
+                    watch(state.step, state.mean, run.share)
             if stop.asked:
                 with explained(state, dataset, folder):
                     run.keep(identity)
                 raise KeyboardInterrupt
+            if run.share == 1:
+                break
     return state.averaged()
+
+
+def numbers_to_come(run: Run) -> Iterable[int]:
+    """Return the numbers of the steps that are to be made; the clock does not say how many."""
+    if run.share == 1:
+        return range(0)
+    return count(run.state.step) if run.schedule.steps is None else range(run.state.step, run.schedule.steps)
 
 
 def begun(module: nn.Module, schedule: Schedule, world: Processes) -> State:
@@ -104,7 +121,7 @@ def one_step(task: Task, batch: Batch, state: State, schedule: Schedule, world: 
     Where a loss or a gradient is not finite, the weights stay as they are.
     """
     for group in state.optimiser.param_groups:
-        group["lr"] = schedule.rate_at(state.step)
+        group["lr"] = schedule.rate_at(state.step, state.seconds)
     state.optimiser.zero_grad()
     parts = cut(batch, schedule.accumulate)
     each = [learn(task, part, state, schedule) for part in parts]
@@ -112,10 +129,9 @@ def one_step(task: Task, batch: Batch, state: State, schedule: Schedule, world: 
     if not math.isfinite(losses["loss"]):
         failed = [part for part, one in zip(parts, each, strict=True) if not math.isfinite(one["loss"])]
         raise NotFiniteError(f"the loss is {losses['loss']}", world.gathered(numbers(failed)))
-    weights = trainable(task.module)
-    world.average_gradients(weights)
+    world.average_gradients(trainable(task.module))
     state.scaler.unscale_(state.optimiser)
-    norm = float(nn.utils.clip_grad_norm_(weights, schedule.clip))
+    norm = clipped(task.module, schedule)
     if not math.isfinite(norm) and not state.overflowed():
         raise NotFiniteError(f"the norm of the gradients is {norm}", world.gathered(numbers(parts)))
     state.scaler.step(state.optimiser)
@@ -124,6 +140,15 @@ def one_step(task: Task, batch: Batch, state: State, schedule: Schedule, world: 
     state.step += 1
     state.update_mean(min(schedule.average, (1 + state.step) / (10 + state.step)))
     return losses
+
+
+def clipped(module: nn.Module, schedule: Schedule) -> float:
+    """Clip the gradients of all weights together, or those of each part of a module apart; return their norm before."""
+    parts = dict[str, list[nn.Parameter]]()
+    for name, weight in module.named_parameters():
+        if weight.requires_grad:
+            parts.setdefault(name.partition(".")[0] if schedule.clipping == APART else "", []).append(weight)
+    return math.hypot(*(float(nn.utils.clip_grad_norm_(part, schedule.clip)) for part in parts.values()))
 
 
 def learn(task: Task, part: Batch, state: State, schedule: Schedule) -> dict[str, float]:
@@ -147,11 +172,11 @@ def numbers(parts: list[Batch]) -> list[int]:
 
 
 def batches(
-    dataset: Dataset[Batch], schedule: Schedule, start: int, device: torch.device, world: Processes
+    dataset: Dataset[Batch], schedule: Schedule, steps: Iterable[int], device: torch.device, world: Processes
 ) -> Iterator[Batch]:
-    """Yield this process's shares of the batches from step `start` on, made by worker processes ahead of time."""
+    """Yield this process's shares of the batches of some steps, made by worker processes ahead of time."""
     n = schedule.batch
-    shares = [list(world.share(range(step * n, (step + 1) * n))) for step in range(start, schedule.steps)]
+    shares = (list(world.share(range(step * n, (step + 1) * n))) for step in steps)
     yield from DataLoader(
         dataset,
         batch_sampler=shares,

@@ -29,12 +29,11 @@ from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
 from promptless.networks.unet import fitted_heads
 from promptless.registry import CONFIG, find, verify
-from promptless.train import material, processes
+from promptless.train import material, processes, run
 from promptless.train.decoder import DecoderTask, JointTask
 from promptless.train.generator import GeneratorTask, Patches
 from promptless.train.learned import take
 from promptless.train.loop import Schedule, Task, fit
-from promptless.train.run import CHECKPOINT
 from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask
 
 Progress = Callable[[float, str], None]
@@ -43,8 +42,8 @@ NETWORKS = "[adapter] (an addition to a backbone) or [network] (a model from not
 """What a recipe has one of."""
 GENERATOR = "generator"
 """The phase of the prompt generator alone."""
-Watch = Callable[[str, nn.Module, int, Mapping[str, Tensor]], None]
-"""Shown the name of a phase, what it trains, the step, and the running mean of what has been learned."""
+Watch = Callable[[str, nn.Module, int, Mapping[str, Tensor], float], None]
+"""Shown the name of a phase, what it trains, and what `loop.Watch` is shown."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +268,7 @@ def identity(recipe: Recipe, name: str) -> dict[str, Any]:
     return {**decides, **{what: asdict(value) for what, value in told.items() if value is not None}}
 
 
-def unwatched(name: str, module: nn.Module, step: int, mean: Mapping[str, Tensor]) -> None:
+def unwatched(name: str, module: nn.Module, step: int, mean: Mapping[str, Tensor], done: float) -> None:
     """Look at nothing while a network trains."""
 
 
@@ -285,8 +284,8 @@ def follow(
     watch: Watch = unwatched,
 ) -> None:
     """Train a network through the phases of a recipe, each in a folder of its own."""
-    total = sum(phase.schedule.steps for phase in recipe.phases.values())
-    before = 0
+    total = sum(phase.schedule.length for phase in recipe.phases.values())
+    before = 0.0
     for number, (name, phase) in enumerate(recipe.phases.items()):
         task = TASKS[name](network, recipe, phase)
         patches = Patches(
@@ -305,20 +304,19 @@ def follow(
             resume=resume,
             device=device,
             identity=identity(recipe, name),
-            progress=partial(tell, progress, before, total, name),
+            progress=partial(tell, progress, before / total, phase.schedule.length / total, name),
             watch=partial(watch, name, task.module),
         )
         take(task.module, mean)
-        before += phase.schedule.steps
+        before += phase.schedule.length
 
 
-def reached(recipe: Recipe, folder: Path) -> tuple[str, int] | None:
-    """Return the phase, and the steps of it that are done, at which training in `folder` goes on; None at its end."""
+def reached(recipe: Recipe, folder: Path) -> str | None:
+    """Return the phase and the step at which training in `folder` goes on, for people; None at its end."""
     for name, phase in recipe.phases.items():
-        path = folder / name / CHECKPOINT
-        done = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["step"] if path.is_file() else 0
-        if done < phase.schedule.steps:
-            return name, done
+        step, seconds = run.reached(folder / name)
+        if phase.schedule.share(step, seconds) < 1:
+            return f"{name}, step {phase.schedule.told(step + 1, seconds)}"
     return None
 
 
@@ -366,9 +364,9 @@ def check_classes(recipe: Recipe, samples: Iterable[Sample]) -> None:
         )
 
 
-def tell(progress: Progress, before: int, total: int, name: str, step: int, steps: int, loss: float) -> None:
-    """Tell how far all phases are together."""
-    progress((before + step) / total, f"{name} {step}/{steps}, loss {loss:.3f}")
+def tell(progress: Progress, before: float, part: float, name: str, done: float, text: str) -> None:
+    """Tell how far all phases are together: one begins at the share `before`, and is a `part` of them."""
+    progress(before + part * done, f"{name} {text}")
 
 
 def generator_task(network: Promptable | Adapted, recipe: Recipe, phase: Phase) -> Task:

@@ -22,6 +22,7 @@ from promptless.io.scores import figure_with_canvas, read_numbers
 from promptless.train.choosing import Choice
 from promptless.train.looks import SCORES
 from promptless.train.measuring import DECIDES, Labels, Line, evaluation, figures, image_of
+from promptless.train.run import LOG, SECONDS
 
 FOLDER, REPORT, CURVES, WORST = "report", "report.json", "curves.png", "worst"
 N_WORST = 6
@@ -131,14 +132,14 @@ def drawn(run: Path, path: Path, report: Report) -> list[str]:
 
 def draw_curves(run: Path, phases: Sequence[str], path: Path, decides: str) -> None:
     """Draw the losses of every phase over its steps, and what dev scored on the way, as a PNG."""
-    logs = {name: columns(run / name / "log.csv") for name in phases}
+    logs = {name: columns(run / name / LOG) for name in phases}
     looks = {name: read_numbers(run / name / SCORES) for name in logs}
     figure = figure_with_canvas()
     figure.set_size_inches(6 * len(logs) + 5, 4)
     before, begins, steps, scores = 0, dict[str, int](), list[int](), list[float]()
     for place, (name, log) in enumerate(logs.items(), start=1):
         axes = figure.add_subplot(1, len(logs) + 1, place, title=name, xlabel="step", ylabel="loss", yscale="log")
-        for title in [title for title in log if title not in ("step", "rate")]:
+        for title in [title for title in log if title not in ("step", "rate", SECONDS)]:
             total = {"linewidth": 2.5, "color": "black", "zorder": 3} if title == "loss" else {"linewidth": 1}
             axes.plot(log["step"], smoothed(log[title]), label=title, **total)
         axes.plot(log["step"], log["loss"], color="0.8", linewidth=0.5, zorder=0)

@@ -18,7 +18,7 @@ from promptless.train.volume.variety import PUBLISHED, VARIETIES
 TRAIN = "train"
 """The table of the schedule, and the folder of the run."""
 LOOKS = 10
-"""So often dev is looked at, where the recipe does not say."""
+"""So often dev is looked at, where the recipe does not say; once, at the end, where it lasts so many minutes."""
 KNOWN = {"data", "seed", "start", "variety", "flips", TRAIN, "model", "ablate"}
 """What a recipe may say; `ablate` is for `promptless ablate`."""
 
@@ -31,7 +31,7 @@ class VolumeRecipe:
     ids: Mapping[str, list[str]]  # "train", "dev", "test": names of files in data/images
     seed: int
     schedule: Schedule
-    look_every: int  # steps between looks at dev
+    look_every: int | None  # steps between looks at dev; None: one at the end
     variety: str  # of the crops, by its name in `VARIETIES`
     flips: str  # axes along which a scan may be turned round: "zyx" all, "zy" where labels have a side, "" none
     model: ModelConfig = field(repr=False)  # the hash of its backbone is known once that is loaded
@@ -85,7 +85,7 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
         split_in(folder / prepared.SPLIT),
         content["seed"],
         schedule,
-        look_every or max(1, schedule.steps // LOOKS),
+        look_every or (schedule.steps and max(1, schedule.steps // LOOKS)),
         variety,
         flips,
         on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where),

@@ -52,22 +52,52 @@ def train(
 
     Of several processes only the first measures and writes; the others return nothing.
     """
-    run = folder / RUN
-    check(folder, resume)
-    check_classes(recipe)
-    seen = {part: ready(recipe, part, run, progress) for part in (TRAIN, *HELD_OUT)}
-    recipe, backbone = completed(recipe)
-    network, mean = learned(recipe, backbone, seen, run, resume=resume, device=device, progress=progress)
-    if not processes.main():
+    learned = learn(recipe, folder, (TRAIN, *HELD_OUT), resume=resume, device=device, progress=progress)
+    if learned is None:
         return None
-    take(network, mean)
-    model = written(network.cpu(), recipe.model, run / CANDIDATE)
-    kept = voxel_model(models.load(run / CANDIDATE, model, backbone).to(devices.find(device)), model)
-    told = judged(recipe, kept, seen, n_trainable(network), progress)
+    run, model = folder / RUN, learned.model
+    network = models.load(run / CANDIDATE, model, learned.backbone).to(devices.find(device))
+    told = judged(recipe, voxel_model(network, model), learned.seen, learned.n_trainable, progress)
     report.write(told, run)
     (run / CANDIDATE / CARD).write_text(card(told.report), encoding="utf-8")
     install(run / CANDIDATE, folder)
     return told.report
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training leaves in run/candidate, not measured yet, and the scans by part."""
+
+    model: ModelConfig
+    backbone: Backbone | None
+    n_trainable: int
+    seen: Mapping[str, Sequence[Case]]
+
+
+def learn(
+    recipe: VolumeRecipe,
+    folder: Path,
+    parts: Sequence[str] = (TRAIN, "dev"),
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: Told = lambda done, name: None,
+) -> Learned | None:
+    """Train what a recipe says, and leave the model in run/candidate; scans of `parts` are made ready before.
+
+    Of several processes only the first writes; the others return None.
+    """
+    run = folder / RUN
+    check(folder, resume)
+    check_classes(recipe)
+    seen = {part: ready(recipe, part, run, progress) for part in parts}
+    recipe, backbone = completed(recipe)
+    network, mean = followed(recipe, backbone, seen, run, resume=resume, device=device, progress=progress)
+    if not processes.main():
+        return None
+    take(network, mean)
+    model = written(network.cpu(), recipe.model, run / CANDIDATE)
+    return Learned(model, backbone, n_trainable(network), seen)
 
 
 # Before.
@@ -124,7 +154,7 @@ def completed(recipe: VolumeRecipe) -> tuple[VolumeRecipe, Backbone | None]:
 # Training.
 
 
-def learned(
+def followed(
     recipe: VolumeRecipe,
     backbone: Backbone | None,
     seen: Mapping[str, Sequence[Case]],
@@ -141,7 +171,6 @@ def learned(
     network = models.begun(recipe.model, backbone)
     if recipe.start is not None:
         models.fill(network, recipe.start)
-    steps = recipe.schedule.steps
     mean = fit(
         VoxelTask(network),
         Crops(seen[TRAIN], volume.crop, recipe.seed, variety, recipe.mirrored),
@@ -150,7 +179,7 @@ def learned(
         resume=resume,
         device=device,
         identity=recipe.identity(),
-        progress=lambda step, n, loss: progress(step / steps, f"step {step}/{n}, loss {loss:.3f}"),
+        progress=lambda done, text: progress(done, f"step {text}"),
         watch=Look(network, recipe, seen["dev"], run / TRAIN),
     )
     return network, mean
@@ -168,11 +197,12 @@ class Look:
     dev: Sequence[Case]
     folder: Path
 
-    def __call__(self, step: int, mean: Mapping[str, Tensor]) -> None:
+    def __call__(self, step: int, mean: Mapping[str, Tensor], done: float) -> None:
         """Look, where it is time, at the network with the weights `mean`."""
-        last, path = self.recipe.schedule.steps, self.folder / SCORES
+        every, path = self.recipe.look_every, self.folder / SCORES
         before = read_numbers(path)
-        if not step or step in before or (step % self.recipe.look_every and step != last):
+        due = done == 1 or (every is not None and step % every == 0)
+        if not step or step in before or not due:
             return
         truth = {case.id: case.labels for case in self.dev}
         with having(self.network, self.network, mean):
