@@ -203,6 +203,15 @@ VOLUME_AXES = "zyx"
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """Who taught a model beside its labels: another model, and what share of the loss was its."""
+
+    name: str
+    sha256: str  # of the teacher's whole folder: `promptless.registry.model_hash`
+    weight: float
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """`config.json` of a model folder. `files` has the sha256 of every other file."""
 
@@ -221,6 +230,7 @@ class ModelConfig:
     input_size: int | None = None  # pixels per side: the most that the image encoder takes; None: any
     adapter: AdapterConfig | None = None  # None: the model stands alone
     classes: tuple[str, ...] = ()  # names of the classes 1, 2, ... of objects, where the model tells them
+    teacher: Teacher | None = None  # of a model that was distilled
     network: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
@@ -264,6 +274,8 @@ class ModelConfig:
         }
         if content.get("adapter") is not None:
             nested["adapter"] = from_dict(AdapterConfig, content["adapter"], where)
+        if content.get("teacher") is not None:
+            nested["teacher"] = from_dict(Teacher, content["teacher"], f"{where}, teacher")
         if content.get("volume") is not None:
             volume = content["volume"]
             intensity = from_dict(Intensity, volume.get("intensity", {}), f"{where}, volume.intensity")
