@@ -7,6 +7,9 @@ import pytest
 
 from promptless.train.answers import Answers
 
+TWO = 1.1e-6
+"""Gigabytes that two answers of `said` take, of 528 bytes."""
+
 
 def said(value, n=100):
     return lambda: np.full((2, n), value, np.float32)
@@ -38,19 +41,19 @@ def test_what_another_teacher_said_or_of_another_image_is_not_taken(tmp_path):
 
 
 def test_what_was_not_used_for_longest_goes_first(tmp_path):
-    answers = Answers(tmp_path, 1e-9 * 1200)  # two of 528 bytes
     for i in range(2):
+        answers = Answers(tmp_path, TWO)
         answers.of("t", scan(i), said(i))
         os.utime(answers.path("t", scan(i)), (i, i))
-    answers.of("t", scan(0), never)  # now the other one is older
-    answers.of("t", scan(2), said(2))
+    Answers(tmp_path, TWO).of("t", scan(0), never)  # now the other one is older
+    Answers(tmp_path, TWO).of("t", scan(2), said(2))
     assert [answers.path("t", scan(i)).exists() for i in range(3)] == [True, False, True]
 
 
 def test_an_answer_that_is_in_use_outlives_its_file(tmp_path):
-    answers = Answers(tmp_path, 1e-9 * 600)
+    answers = Answers(tmp_path, TWO / 2)
     first = answers.of("t", scan(0), said(7))
-    answers.of("t", scan(1), said(8))
+    Answers(tmp_path, TWO / 2).of("t", scan(1), said(8))
     assert not answers.path("t", scan(0)).exists()
     assert (first == 7).all()
 
@@ -65,5 +68,9 @@ def test_an_interrupted_answer_leaves_nothing(tmp_path):
 
 
 def test_answers_that_would_push_each_other_out_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"take 2 GB in .*, and cache_gb is 1.5; raise it"):
-        Answers(tmp_path, 1.5).check(2 * 10**9)
+    answers = Answers(tmp_path, TWO)
+    for i in range(2):
+        answers.of("t", scan(i), said(i))
+        answers.of("t", scan(i), never)  # twice the same counts once
+    with pytest.raises(ValueError, match=r"answers to 3 images take .* GB in .*, and cache_gb is 1.1e-06; raise it"):
+        answers.of("t", scan(2), said(2))

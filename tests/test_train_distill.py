@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -104,7 +105,8 @@ def test_a_hotter_softmax_has_gradients_of_the_same_size():
 
 def test_hints_bring_features_of_other_widths_and_grids_together():
     student, teacher, given = network(), nn.Sequential(nn.Conv2d(1, 7, 2, 2), nn.Conv2d(7, 3, 1)), batch(n=2)
-    task = HintTask(DistillTask(student, supervised, squared, 0.5), teacher, ("1", "0"), 0.3, given["image"])
+    whole = DistillTask(student, supervised, squared, 0.5)
+    task = HintTask(whole, partial(seen, student, "1"), partial(seen, teacher, "0"), 0.3, given["image"])
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     losses, grads = gradients(task, given)
     plain = DistillTask(student, supervised, squared, 0.5)(given)

@@ -171,14 +171,14 @@ class Intensity:
 INTENSITIES = ("window", "percentiles")
 
 
-AUTOPROSAM, UNET, SWIN_UNETR = VOLUME_NETWORKS = ("autoprosam", "unet", "swin_unetr")
+AUTOPROSAM, UNET, SWIN_UNETR, COMPACT = VOLUME_NETWORKS = ("autoprosam", "unet", "swin_unetr", "compact")
 
 
 @dataclass(frozen=True)
 class VolumeConfig:
     """How a model looks at a scan; axes are z, y, x of the patient."""
 
-    network: str = AUTOPROSAM  # or one of its rivals; its sizes are `ModelConfig.network`
+    network: str = AUTOPROSAM  # or one of its rivals and students; its sizes are `ModelConfig.network`
     spacing: tuple[float, ...] | None = None  # mm, to which scans are resampled; None: they are taken as they are
     crop: tuple[int, ...] = (128, 128, 128)  # voxels seen at once, in training and after
     overlap: float = 0.25  # share of a crop that it has in common with the next

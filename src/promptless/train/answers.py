@@ -27,11 +27,13 @@ class Answers:
 
     def __init__(self, folder: Path, gigabytes: float) -> None:
         self.folder, self.gigabytes = folder, gigabytes
+        self.used: dict[Path, int] = {}  # bytes of what was handed out
 
     def of(self, teacher: str, seen: NDArray[Any], ask: Callable[[], NDArray[np.float32]]) -> Answer:
         """Return what a teacher, by its hash, answers to what it sees, mapped from the file; it is asked where need be.
 
-        `seen` is the image as the teacher looks at it, of which the same bytes have the same answer.
+        `seen` is the image as the teacher looks at it, of which the same bytes have the same answer. Where more is
+        wanted than may be kept, answers would push each other out, and the next one is refused.
         """
         path = self.path(teacher, seen)
         if not path.is_file():
@@ -39,6 +41,8 @@ class Answers:
             with replacing(path) as temporary:
                 np.save(temporary, ask().astype(np.float16))
         os.utime(path)
+        self.used[path] = path.stat().st_size
+        self.check()
         self.forget(path)
         answer: Answer = np.load(path, mmap_mode="r", allow_pickle=False)
         return answer
@@ -49,12 +53,13 @@ class Answers:
         text = f"{teacher} {seen.shape} {seen.dtype} {content}"
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
 
-    def check(self, n_bytes: int) -> None:
+    def check(self) -> None:
         """Refuse answers that would push each other out."""
-        if n_bytes > self.gigabytes * GB:
+        total = sum(self.used.values())
+        if total > self.gigabytes * GB:
             raise ValueError(
-                f"the teacher's answers take {n_bytes / GB:.2g} GB in {self.folder}, and cache_gb is "
-                f"{self.gigabytes:g}; raise it, or learn from fewer images"
+                f"the teacher's answers to {len(self.used)} images take {total / GB:.2g} GB in {self.folder}, and "
+                f"cache_gb is {self.gigabytes:g}; raise it, or learn from fewer images"
             )
 
     def forget(self, spared: Path) -> None:

@@ -22,6 +22,8 @@ STUDENT, HINT = "student", "hint"
 
 Losses = Callable[[Tensor, Batch], dict[str, Tensor]]
 """What an answer is worth against the labels of a batch, as named losses of which "loss" counts."""
+Seeing = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""What a network answers to an image, and features (batch, channel, *grid) that it makes on the way."""
 Distance = Callable[[Tensor, Tensor, Tensor], Tensor]
 """How far an answer is from the teacher's, where that is known."""
 
@@ -113,30 +115,21 @@ def of_classes(how: Distilling) -> Distance:
 class HintTask:
     """A distillation in which features of the student, taken to as many channels, also come near the teacher's.
 
-    `layers` names the layer of the student and of the teacher. The teacher is asked about every batch, which its kept
-    answers spare otherwise. What takes the student's features there, a convolution of one place, is trained and then
-    forgotten (FitNets, arXiv 1412.6550).
+    The teacher is asked about every batch, which its kept answers spare otherwise. What takes the student's features
+    there, a convolution of one place, is trained and then forgotten (FitNets, arXiv 1412.6550). `example` is an image.
     """
 
-    def __init__(
-        self, task: DistillTask, teacher: nn.Module, layers: tuple[str, str], weight: float, example: Tensor
-    ) -> None:
-        self.task, self.teacher, self.layers, self.weight = task, teacher, layers, weight
+    def __init__(self, task: DistillTask, student: Seeing, teacher: Seeing, weight: float, example: Tensor) -> None:
+        self.task, self.student, self.teacher, self.weight = task, student, teacher, weight
         with torch.no_grad():
-            own, shown = (seen(net, name, example)[1] for net, name in zip(self.networks, layers, strict=True))
+            own, shown = student(example)[1], teacher(example)[1]
         self.module = nn.ModuleDict({STUDENT: task.module, HINT: pointwise(own.shape[1], shown.shape[1], own.ndim - 2)})
-
-    @property
-    def networks(self) -> tuple[nn.Module, nn.Module]:
-        """The student and its teacher."""
-        return self.task.module, self.teacher
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch."""
-        student, teacher = self.networks
-        answer, own = seen(student, self.layers[0], batch["image"])
+        answer, own = self.student(batch["image"])
         with torch.no_grad():
-            _, shown = seen(teacher.to(own.device), self.layers[1], batch["image"])
+            _, shown = self.teacher(batch["image"])
         hint = at_grid(self.module[HINT](own), shown.shape[2:])
         apart, losses = functional.mse_loss(hint.float(), shown.float()), self.task.losses(answer, batch)
         return {**losses, "loss": losses["loss"] + self.weight * apart, "features": apart}

@@ -1,4 +1,4 @@
-"""What AutoProSAM is compared with: MONAI's networks, which take crops of any size here."""
+"""What AutoProSAM is compared with, and what learns from it: networks that take crops of any size here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+from promptless.networks.volume.compact import CompactSizes, CompactUnet
 
 
 class AnySize(nn.Module):
@@ -62,6 +64,11 @@ def unet(sizes: UnetSizes, classes: int) -> nn.Module:
 def swin_unetr(sizes: SwinUnetrSizes, classes: int) -> nn.Module:
     """Return a SwinUNETR."""
     return AnySize(monai("SwinUNETR")(in_channels=1, out_channels=classes, feature_size=sizes.feature_size), 32)
+
+
+def compact(sizes: CompactSizes, classes: int) -> nn.Module:
+    """Return a U-Net that is quick on a processor."""
+    return AnySize(CompactUnet(sizes, classes), sizes.multiple)
 
 
 def monai(name: str) -> Any:
