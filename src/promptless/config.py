@@ -203,6 +203,17 @@ VOLUME_AXES = "zyx"
 
 
 @dataclass(frozen=True)
+class OnnxConfig:
+    """What the `network.onnx` of a model on volumes takes, and how it computes."""
+
+    opset: int
+    crop: tuple[int, ...] | None = None  # the only crop that it takes; None: any
+    multiple: int = 1  # of which the lengths that it takes are multiples; crops are filled up with zeros behind
+    arithmetic: str = "float32"  # weights are stored in half precision then; or "int8"
+    bytes_per_voxel: int = 0  # of memory that a crop takes, about
+
+
+@dataclass(frozen=True)
 class Teacher:
     """Who taught a model beside its labels: another model, and what share of the loss was its."""
 
@@ -231,6 +242,7 @@ class ModelConfig:
     adapter: AdapterConfig | None = None  # None: the model stands alone
     classes: tuple[str, ...] = ()  # names of the classes 1, 2, ... of objects, where the model tells them
     teacher: Teacher | None = None  # of a model that was distilled
+    onnx: OnnxConfig | None = None  # of a model on volumes that runs without torch
     network: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
@@ -276,6 +288,8 @@ class ModelConfig:
             nested["adapter"] = from_dict(AdapterConfig, content["adapter"], where)
         if content.get("teacher") is not None:
             nested["teacher"] = from_dict(Teacher, content["teacher"], f"{where}, teacher")
+        if content.get("onnx") is not None:
+            nested["onnx"] = from_dict(OnnxConfig, content["onnx"], f"{where}, onnx")
         if content.get("volume") is not None:
             volume = content["volume"]
             intensity = from_dict(Intensity, volume.get("intensity", {}), f"{where}, volume.intensity")

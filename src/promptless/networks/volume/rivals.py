@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from promptless.crops import filled
 from promptless.networks.volume.compact import CompactSizes, CompactUnet
 
 
@@ -25,7 +26,7 @@ class AnySize(nn.Module):
     def forward(self, crop: Tensor) -> Tensor:
         """Return logits (batch, classes, *spatial) of crops (batch, 1, *spatial)."""
         shape = crop.shape[2:]
-        missing = [max(2, -(-n // self.multiple)) * self.multiple - n for n in shape]
+        missing = [whole - n for n, whole in zip(shape, filled(shape, self.multiple), strict=True)]
         logits: Tensor = self.network(functional.pad(crop, [n for size in reversed(missing) for n in (0, size)]))
         return logits[(slice(None), slice(None), *(slice(n) for n in shape))]
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from promptless import voxels
 from promptless.config import ModelConfig
 from promptless.model import Array, VoxelModel
-from promptless.record import Steps
 from promptless.registry import CONFIG, find
 
 
@@ -48,6 +47,4 @@ def asked(teacher: VoxelModel, image: NDArray[np.float32]) -> Array:
     """Return the logits (class, z, y, x) of a scan (z, y, x) as the model sees it, averaged where crops overlap."""
     shape, crop = image.shape, voxels.of_volume(teacher.config).crop
     planned = voxels.laid(shape, shape, crop, teacher.config, flips=False)
-    seen = voxels.Seen(voxels.framed(image, planned))
-    slabs = voxels.slide(seen, planned, teacher, False, Steps(), lambda done, total: None)
-    return np.concatenate([slab.copy() for slab in slabs], axis=1)
+    return voxels.averaged(voxels.Seen(voxels.framed(image, planned)), planned, teacher)
