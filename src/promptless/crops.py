@@ -68,7 +68,7 @@ def filled(shape: Sequence[int], multiple: int) -> tuple[int, ...]:
 
     With a single one, the last grid would be a voxel, and norms need more.
     """
-    return tuple(n if multiple == 1 else max(2, -(-n // multiple)) * multiple for n in shape)
+    return tuple(n if multiple == 1 else max(2, (n + multiple - 1) // multiple) * multiple for n in shape)
 
 
 def padding(shape: Sequence[int], crop: Sequence[int]) -> list[tuple[int, int]]:

@@ -167,9 +167,18 @@ def follow(
 
 def save(graph: onnx.ModelProto, path: Path) -> None:
     """Check a graph, and write it with nothing of this machine in the file."""
+    count_from_front(graph.graph)
     anonymise(graph)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
+
+
+def count_from_front(graph: onnx.GraphProto) -> None:
+    """Count the axes of transpositions from the first on; torch leaves negative ones of `movedim`, which ONNX lacks."""
+    for node in graph.node:
+        if node.op_type == "Transpose":
+            for order in node.attribute:
+                order.ints[:] = [axis % len(order.ints) for axis in order.ints]
 
 
 def store_half(graph: onnx.GraphProto) -> None:
