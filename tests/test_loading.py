@@ -10,7 +10,7 @@ import torch
 from adapting import config_for, keep, learned, small_base, write
 from promptless.config import ModelConfig
 from promptless.io.hashes import sha256
-from promptless.loading import load, suited
+from promptless.loading import NEEDED, load, suited
 from promptless.networks.adapted import TRAINED, begun
 from promptless.runtimes.onnx import OnnxModel
 from promptless.runtimes.torch import TorchModel
@@ -100,7 +100,7 @@ def test_an_adapter_does_not_run_on_onnx(adapter):
     ],
 )
 def test_a_gpu_that_is_named_asks_for_torch_where_it_can(tiny_config, files, device, runtime):
-    assert suited(replace(tiny_config, files=dict.fromkeys(files, "")), device) == runtime
+    assert suited(replace(tiny_config, files=dict.fromkeys(files, "")), device, NEEDED) == runtime
 
 
 def test_onnx_files_alone_refuse_a_gpu(tiny_folder, tmp_path):

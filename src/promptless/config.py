@@ -171,14 +171,14 @@ class Intensity:
 INTENSITIES = ("window", "percentiles")
 
 
-AUTOPROSAM, UNET, SWIN_UNETR = VOLUME_NETWORKS = ("autoprosam", "unet", "swin_unetr")
+AUTOPROSAM, UNET, SWIN_UNETR, COMPACT = VOLUME_NETWORKS = ("autoprosam", "unet", "swin_unetr", "compact")
 
 
 @dataclass(frozen=True)
 class VolumeConfig:
     """How a model looks at a scan; axes are z, y, x of the patient."""
 
-    network: str = AUTOPROSAM  # or one of its rivals; its sizes are `ModelConfig.network`
+    network: str = AUTOPROSAM  # or one of its rivals and students; its sizes are `ModelConfig.network`
     spacing: tuple[float, ...] | None = None  # mm, to which scans are resampled; None: they are taken as they are
     crop: tuple[int, ...] = (128, 128, 128)  # voxels seen at once, in training and after
     overlap: float = 0.25  # share of a crop that it has in common with the next
@@ -203,6 +203,26 @@ VOLUME_AXES = "zyx"
 
 
 @dataclass(frozen=True)
+class OnnxConfig:
+    """What the `network.onnx` of a model on volumes takes, and how it computes."""
+
+    opset: int
+    crop: tuple[int, ...] | None = None  # the only crop that it takes; None: any
+    multiple: int = 1  # of which the lengths that it takes are multiples; crops are filled up with zeros behind
+    arithmetic: str = "float32"  # weights are stored in half precision then; or "int8"
+    bytes_per_voxel: int = 0  # of memory that a crop takes, about
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who taught a model beside its labels: another model, and what share of the loss was its."""
+
+    name: str
+    sha256: str  # of the teacher's whole folder: `promptless.registry.model_hash`
+    weight: float
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """`config.json` of a model folder. `files` has the sha256 of every other file."""
 
@@ -221,6 +241,8 @@ class ModelConfig:
     input_size: int | None = None  # pixels per side: the most that the image encoder takes; None: any
     adapter: AdapterConfig | None = None  # None: the model stands alone
     classes: tuple[str, ...] = ()  # names of the classes 1, 2, ... of objects, where the model tells them
+    teacher: Teacher | None = None  # of a model that was distilled
+    onnx: OnnxConfig | None = None  # of a model on volumes that runs without torch
     network: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
@@ -264,6 +286,10 @@ class ModelConfig:
         }
         if content.get("adapter") is not None:
             nested["adapter"] = from_dict(AdapterConfig, content["adapter"], where)
+        if content.get("teacher") is not None:
+            nested["teacher"] = from_dict(Teacher, content["teacher"], f"{where}, teacher")
+        if content.get("onnx") is not None:
+            nested["onnx"] = from_dict(OnnxConfig, content["onnx"], f"{where}, onnx")
         if content.get("volume") is not None:
             volume = content["volume"]
             intensity = from_dict(Intensity, volume.get("intensity", {}), f"{where}, volume.intensity")

@@ -63,6 +63,14 @@ PROFILES: dict[str, Callable[[int], NDArray[np.float64]]] = {"gaussian": gaussia
 """Weights within a crop, by the name that a model's configuration has for them."""
 
 
+def filled(shape: Sequence[int], multiple: int) -> tuple[int, ...]:
+    """Return the shape that a network takes which halves its grid some times: two multiples along each axis at least.
+
+    With a single one, the last grid would be a voxel, and norms need more.
+    """
+    return tuple(n if multiple == 1 else max(2, (n + multiple - 1) // multiple) * multiple for n in shape)
+
+
 def padding(shape: Sequence[int], crop: Sequence[int]) -> list[tuple[int, int]]:
     """Return how many voxels it takes before and behind each axis to fill one crop at least."""
     missing = [max(0, side - n) for n, side in zip(shape, crop, strict=True)]

@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
 
 from promptless.config import ModelConfig
 from promptless.io.hashes import sha256
@@ -116,6 +117,40 @@ def write_onnx(
     dynamic_axes: dict[str, dict[int, str]],
 ) -> None:
     """Trace a module and write it, constants in half precision and nothing of this machine in the file."""
+    trace(module, path, inputs, input_names, output_names, dynamic_axes)
+    graph = onnx.load(path)
+    store_half(graph.graph)
+    save(graph, path)
+
+
+def trace(
+    module: nn.Module,
+    path: Path,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    output_names: list[str],
+    dynamic_axes: dict[str, dict[int, str]],
+) -> None:
+    """Trace a module and write it in single precision; an operation that ONNX lacks is named."""
+    try:
+        follow(module, path, inputs, input_names, output_names, dynamic_axes)
+    except OnnxExporterError as error:
+        told = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"the network has an operation that opset {OPSET} of ONNX lacks, so it runs on torch alone: {told}"
+        ) from error
+    save(onnx.load(path), path)
+
+
+def follow(
+    module: nn.Module,
+    path: Path,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    output_names: list[str],
+    dynamic_axes: dict[str, dict[int, str]],
+) -> None:
+    """Let torch write what a module does with its inputs."""
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -128,11 +163,22 @@ def write_onnx(
             opset_version=OPSET,
             dynamo=False,
         )
-    graph = onnx.load(path)
-    store_half(graph.graph)
+
+
+def save(graph: onnx.ModelProto, path: Path) -> None:
+    """Check a graph, and write it with nothing of this machine in the file."""
+    count_from_front(graph.graph)
     anonymise(graph)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
+
+
+def count_from_front(graph: onnx.GraphProto) -> None:
+    """Count the axes of transpositions from the first on; torch leaves negative ones of `movedim`, which ONNX lacks."""
+    for node in graph.node:
+        if node.op_type == "Transpose":
+            for order in node.attribute:
+                order.ints[:] = [axis % len(order.ints) for axis in order.ints]
 
 
 def store_half(graph: onnx.GraphProto) -> None:

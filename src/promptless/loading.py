@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from promptless.model import Model, VoxelModel
 
 if TYPE_CHECKING:
     from promptless.networks.adapted import Adapted
+    from promptless.runtimes.torch import TorchVoxelModel
 
 PROCESSOR = ("auto", "cpu")
 """Devices that onnxruntime computes on here."""
@@ -26,16 +27,13 @@ def load(
     runs on torch, with the backbone that its `config.json` names. `device` is where torch computes: "auto" (a GPU
     where there is one), "cpu", "cuda", "cuda:1" or "mps"; a GPU that is named asks for torch, where the folder has
     weights for it. `threads` is the number of processor threads; without it, all that the process may use.
-    A model on volumes (`config.volume`) is a `VoxelModel`, and runs on torch.
+    A model on volumes (`config.volume`) is a `VoxelModel`.
     """
     folder = registry.find(name_or_folder)
     config = ModelConfig.read(folder / registry.CONFIG)
     if config.volume is not None:
         return voxel_model(folder, config, runtime, threads, device)  # type: ignore[return-value]  # as config tells
-    if runtime is None:
-        runtime = suited(config, device)
-    if runtime not in RUNTIMES:
-        raise ValueError(f"there is no runtime {runtime!r}; use {' or '.join(RUNTIMES)}")
+    runtime = chosen(config, runtime, device, NEEDED)
     if config.adapter is None:
         registry.verify(folder, config, NEEDED[runtime])
         return RUNTIMES[runtime](folder, config, threads, device)
@@ -44,9 +42,16 @@ def load(
     return adapted_model(folder, config, threads, device)
 
 
-def suited(config: ModelConfig, device: str) -> str:
-    """Return the runtime for a model on a device."""
-    held = {name for name, files in NEEDED.items() if set(files) <= set(config.files)}
+def chosen(config: ModelConfig, runtime: str | None, device: str, needed: Files) -> str:
+    """Return the runtime that is asked for, else the one for a model on a device."""
+    if runtime is not None and runtime not in RUNTIMES:
+        raise ValueError(f"there is no runtime {runtime!r}; use {' or '.join(RUNTIMES)}")
+    return runtime or suited(config, device, needed)
+
+
+def suited(config: ModelConfig, device: str, needed: Files) -> str:
+    """Return the runtime for a model on a device; `needed` are the files of each runtime."""
+    held = {name for name, files in needed.items() if set(files) <= set(config.files)}
     gpu = device not in PROCESSOR
     return "onnx" if "onnx" in held and not (gpu and "torch" in held) else "torch"
 
@@ -55,12 +60,17 @@ def onnx_model(folder: Path, config: ModelConfig, threads: int | None, device: s
     """Open a model with onnxruntime."""
     from promptless.runtimes.onnx import OnnxModel
 
+    check_processor(config, device)
+    return OnnxModel(folder, config, threads)
+
+
+def check_processor(config: ModelConfig, device: str) -> None:
+    """Refuse a device that onnxruntime does not compute on here."""
     if device not in PROCESSOR:
         raise ValueError(
             f"{config.name} runs on onnxruntime, which computes on the processor here, not on {device!r}; "
             "leave --device out, or take a model with weights for torch"
         )
-    return OnnxModel(folder, config, threads)
 
 
 def torch_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
@@ -93,21 +103,33 @@ def adapted_network(folder: Path, config: ModelConfig) -> Adapted:
 
 
 def voxel_model(folder: Path, config: ModelConfig, runtime: str | None, threads: int | None, device: str) -> VoxelModel:
-    """Open a model on volumes, with torch, on the backbone that it inflates, which its `config.json` names."""
-    if runtime not in (None, "torch"):
-        raise ValueError(f"{config.name} is a model on volumes, which runs on torch, not on {runtime!r}")
+    """Open a model on volumes."""
+    runtime = chosen(config, runtime, device, NEEDED_OF_VOXELS)
+    registry.verify(folder, config, NEEDED_OF_VOXELS[runtime])
+    if runtime == "torch":
+        return torch_voxel_model(folder, config, threads, device)
+    from promptless.runtimes.onnx import OnnxVoxelModel
+
+    check_processor(config, device)
+    return OnnxVoxelModel(folder, config, threads)
+
+
+def torch_voxel_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> TorchVoxelModel:
+    """Open a model on volumes with torch, on the backbone that it inflates, which its `config.json` names."""
     try:
         from promptless import library
         from promptless.networks.volume import models
         from promptless.runtimes import torch as runtime_of_torch
     except ImportError as error:
         raise ImportError(f"a model on volumes needs {error.name}: pip install 'promptless[sam]'") from error
-    registry.verify(folder, config, (models.TRAINED,))
     backbone = None if config.inflates is None else library.load(library.under(config.inflates))
     return runtime_of_torch.voxel_model(models.load(folder, config, backbone), config, threads, device)
 
 
-NEEDED = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
+Files = Mapping[str, tuple[str, ...]]
+NEEDED: Files = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
 """The files that each runtime reads."""
+NEEDED_OF_VOXELS: Files = {"onnx": ("network.onnx",), "torch": ("trained.safetensors",)}
+"""Those of a model on volumes."""
 RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None, str], Model]] = {"onnx": onnx_model, "torch": torch_model}
 """The models that stand alone, behind one interface."""

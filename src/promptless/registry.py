@@ -76,10 +76,13 @@ def model_hash(config: ModelConfig) -> str:
     for name, default in LATER.items():
         if content["adapter"] and content["adapter"][name] == default:
             del content["adapter"][name]
-    if content["volume"] is None:
-        del content["volume"]
+    for name in OPTIONAL:
+        if content[name] is None:
+            del content[name]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+OPTIONAL = ("volume", "teacher", "onnx")
+"""Parts of a configuration that came later, and that not every model has."""
 LATER = {"alpha": None, "dropout": 0.0}
 """Fields of adapters that came later, and what stands for their absence."""

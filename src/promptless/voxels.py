@@ -124,6 +124,12 @@ def classified(
     return decided(onto_planes(certain(slabs, planned), planned.seen[0], planned.own[0]), planned, keep, steps)
 
 
+def averaged(seen: Seen, planned: Plan, model: VoxelModel) -> Array:
+    """Return the logits (class, z, y, x) of all that is seen of a scan, averaged where crops overlap."""
+    slabs = slide(seen, planned, model, False, Steps(), lambda done, total: None)
+    return np.concatenate([slab.copy() for slab in slabs], axis=1)
+
+
 def for_volumes(model: Model | VoxelModel) -> VoxelModel:
     """Return a model that can look at crops of scans; raise where it cannot."""
     if not isinstance(model, VoxelModel):

@@ -11,6 +11,7 @@ from promptless.cli.adapter import adapter
 from promptless.cli.check import check
 from promptless.cli.convert import convert, export
 from promptless.cli.data import data
+from promptless.cli.distill import distill
 from promptless.cli.edge import Exit
 from promptless.cli.evaluate import evaluate
 from promptless.cli.models import models
@@ -43,7 +44,7 @@ def root(
     """Segment biomedical images with the Segment Anything Model; nobody has to prompt it."""
 
 
-for command in (segment, prompts, check, evaluate, convert, export, seams, train, ablate):
+for command in (segment, prompts, check, evaluate, convert, export, seams, train, distill, ablate):
     app.command()(command)
 app.add_typer(adapter, name="adapter")
 app.add_typer(data, name="data")

@@ -22,6 +22,7 @@ models = typer.Typer(
 Names = Annotated[
     list[str], typer.Argument(help="Names as in `promptless models list`, or OWNER/NAME on the hub.", metavar="NAME...")
 ]
+CARD = "README.md"
 INTERRUPTED = "interrupted; what came is kept, and the same command goes on from there"
 
 
@@ -127,6 +128,54 @@ def import_(
             typer.echo(f"not imported: {part}", err=True)
         typer.echo(f"{name} is a {found.backbone}", err=True)
         typer.echo(f"{folder}")
+
+
+@models.command()
+def card(
+    name: Annotated[str, typer.Argument(help="Name of a model that ships, or a model folder.", metavar="MODEL")],
+    verbose: Verbose = False,
+) -> None:
+    """Print what a model says of itself: what it is for, what it was trained on, how good it is."""
+    with reporting(verbose, "interrupted"):
+        from promptless import registry
+
+        path = registry.find(name) / CARD
+        if not path.is_file():
+            raise FileNotFoundError(f"{path.parent} has no {CARD}; its config.json says what it is made of")
+        typer.echo(path.read_text(encoding="utf-8").rstrip())
+
+
+@models.command("export")
+def export_(
+    model: Annotated[str, typer.Argument(help="Folder of a model on volumes.", metavar="MODEL")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the ONNX model; it must not be there.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Compute in 8 bits; needs --calibrate.")] = False,
+    calibrate: Annotated[
+        list[Path] | None, typer.Option(help="Scans, or folders of them, that ranges of values are learned from.")
+    ] = None,
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Scans to compare runtimes on; one is made of noise without them.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write a model on volumes as ONNX, which runs without torch, and tell how near it comes to the original."""
+    if int8 != bool(calibrate):
+        raise typer.BadParameter("8 bits need scans to calibrate by, and nothing else does", param_hint="--int8")
+    need_torch()
+    with reporting(verbose, "interrupted; nothing was written"):
+        from promptless import registry, volume_export
+        from promptless.io import scans
+        from promptless.io.scans.folders import scans_in
+
+        known = [scans.read(path) for path in scans_in(calibrate or ())]
+        judged = [(path.name, scans.read(path)) for path in scans_in(compare or ())]
+        told = volume_export.export(registry.find(model), output, judged, known)
+        typer.echo(
+            f"labels of both: mean Dice {told.mean_dice:.4f}; logits, of at most {told.largest_logit:.3g}, differ by "
+            f"{told.largest_difference:.2g} at most; on {', '.join(told.scans)}",
+            err=True,
+        )
+        typer.echo(f"{output}")
 
 
 def naming(advance: Callable[[float, str], None], name: str) -> Callable[[float], None]:

@@ -14,6 +14,7 @@ from promptless.cli.edge import Lines, Quiet, Verbose, bar, chatter, fail, repor
 
 if TYPE_CHECKING:
     from promptless.train.adapters import Outcome
+    from promptless.train.volume.recipe import VolumeRecipe
 
 
 def train(
@@ -50,7 +51,8 @@ def train(
         where, main = devices.find(device), processes.main()
         if recipe is not None and volume_recipe.is_for_volumes(recipe):
             refuse_force(force)
-            on_volumes(recipe, output, data=data, backbone=backbone, resume=resume, device=device, quiet=quiet)
+            voxels = volume_recipe.read(recipe, data=data, backbone=backbone)
+            on_volumes(voxels, output, resume=resume, device=device, quiet=quiet)
             return
         told, terminal = main and not quiet, sys.stderr.isatty()
         with bar(1, shown=told and terminal) as moved:
@@ -81,20 +83,16 @@ def refuse_force(force: bool) -> None:
         raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
 
 
-def on_volumes(
-    recipe: Path, output: Path, *, data: Path | None, backbone: str | None, resume: bool, device: str, quiet: bool
-) -> None:
+def on_volumes(recipe: VolumeRecipe, output: Path, *, resume: bool, device: str, quiet: bool) -> None:
     """Train a model on volumes, and print its table."""
     from promptless.train import processes
-    from promptless.train.volume import recipe as recipes
     from promptless.train.volume import training
     from promptless.train.volume.report import HEADER
 
-    chosen = recipes.read(recipe, data=data, backbone=backbone)
     told, terminal = processes.main() and not quiet, sys.stderr.isatty()
     with bar(1, shown=told and terminal) as moved:
         advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
-        made = training.train(chosen, output, resume=resume, device=device, progress=advance)
+        made = training.train(recipe, output, resume=resume, device=device, progress=advance)
     if made is None:
         return
     if not quiet:

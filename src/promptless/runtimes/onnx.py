@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from promptless.config import ModelConfig
-from promptless.model import Array, Decoded, ImageEmbedding
+from promptless.crops import filled
+from promptless.image import Shape
+from promptless.model import Array, Decoded, ImageEmbedding, Room
 
 ENCODE, DECODE = "encode.onnx", "decode.onnx"
+NETWORK = "network.onnx"
+"""The file of a model on volumes."""
 
 
 class OnnxModel:
@@ -46,6 +51,39 @@ class OnnxModel:
         }
         logits, iou = self._decode.run(("low_res_logits", "iou_predictions"), inputs)
         return Decoded(np.asarray(logits), np.asarray(iou))
+
+
+class OnnxVoxelModel:
+    """A model on volumes in one session; see `promptless.model.VoxelModel`."""
+
+    def __init__(self, folder: Path, config: ModelConfig, threads: int | None = None) -> None:
+        if config.onnx is None:
+            raise ValueError(f"{config.name} has {NETWORK}, and does not say what it takes (onnx); export it again")
+        self.config, self.limits = config, config.onnx
+        self._network = session(folder / NETWORK, threads)
+
+    def logits(self, crops: Array) -> Array:
+        """Return the logits of crops; see `promptless.model.VoxelModel`."""
+        (logits,) = self._network.run(("logits",), {"crops": self.taken(crops)})
+        answer: Array = np.asarray(logits)[(slice(None), slice(None), *(slice(n) for n in crops.shape[2:]))]
+        return answer
+
+    def taken(self, crops: Array) -> Array:
+        """Return crops as the file takes them, filled up with zeros behind; raise where it does not take them."""
+        shape, limits = crops.shape[2:], self.limits
+        if limits.crop is not None and shape != limits.crop:
+            asked, able = (" x ".join(map(str, sides)) for sides in (shape, limits.crop))
+            raise ValueError(
+                f"the {NETWORK} of {self.config.name} takes crops of {able} voxels alone, not of {asked}; leave the "
+                "size of crops (--tile) to the model, or run it with torch"
+            )
+        whole = filled(shape, limits.multiple)
+        behind = [(0, n - size) for size, n in zip(shape, whole, strict=True)]
+        return np.ascontiguousarray(np.pad(crops, [(0, 0), (0, 0), *behind]))
+
+    def room(self, crop: Shape) -> Room:
+        """Return about what memory a crop takes; see `promptless.model.MeasuredVoxelModel`."""
+        return Room(self.limits.bytes_per_voxel * prod(filled(crop, self.limits.multiple)))
 
 
 def session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptless.networks.lora import sharing
-from promptless.networks.volume.layers import shared
+from promptless.networks.volume.layers import ceil_div, shared
 
 Shape = tuple[int, ...]
 
@@ -93,7 +93,7 @@ def one_hot_positions(window: Shape) -> Tensor:
 
 def whole_windows(grid: Shape, window: Shape) -> Shape:
     """Return the smallest grid of whole windows that holds a grid."""
-    return tuple(-(-n // size) * size for n, size in zip(grid, window, strict=True))
+    return tuple(ceil_div(n, size) * size for n, size in zip(grid, window, strict=True))
 
 
 def padded(tokens: Tensor, window: Shape) -> Tensor:

@@ -59,9 +59,17 @@ def replicated(x: Tensor, before: tuple[int, ...], after: tuple[int, ...]) -> Te
     return functional.pad(x, widths, mode="replicate") if any(widths) else x
 
 
+def ceil_div(n: int, size: int) -> int:
+    """Return how many parts of `size` it takes to hold `n`.
+
+    Without negative numbers: where a network is traced for ONNX, their division is cut off towards 0.
+    """
+    return (n + size - 1) // size
+
+
 def grid_of(shape: torch.Size | tuple[int, ...], stride: int) -> tuple[int, ...]:
     """Return how many cells of `stride` voxels cover each axis."""
-    return tuple(-(-n // stride) for n in shape)
+    return tuple(ceil_div(n, stride) for n in shape)
 
 
 def cells_to_channels(x: Tensor, factor: int) -> Tensor:

@@ -9,18 +9,19 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from promptless.config import AUTOPROSAM, UNET, ModelConfig, VolumeConfig, from_dict
+from promptless.config import AUTOPROSAM, COMPACT, UNET, ModelConfig, VolumeConfig, from_dict
 from promptless.networks.backbones import Backbone
 from promptless.networks.checkpoints import fit, half, single
 from promptless.networks.volume import rivals
 from promptless.networks.volume.autoprosam import AutoProSam, AutoProSamConfig
+from promptless.networks.volume.compact import CompactSizes
 from promptless.networks.volume.rivals import SwinUnetrSizes, UnetSizes
 
 TRAINED = "trained.safetensors"
 """What was learned. Of an AutoProSAM that is not all: the rest is its backbone's."""
 
 
-Sizes = AutoProSamConfig | UnetSizes | SwinUnetrSizes
+Sizes = AutoProSamConfig | UnetSizes | SwinUnetrSizes | CompactSizes
 
 
 def begun(config: ModelConfig, backbone: Backbone | None) -> nn.Module:
@@ -30,6 +31,8 @@ def begun(config: ModelConfig, backbone: Backbone | None) -> nn.Module:
         assert backbone is not None
         return AutoProSam(backbone, sizes)
     n_classes = 1 + len(config.classes)
+    if isinstance(sizes, CompactSizes):
+        return rivals.compact(sizes, n_classes)
     return rivals.unet(sizes, n_classes) if isinstance(sizes, UnetSizes) else rivals.swin_unetr(sizes, n_classes)
 
 
@@ -40,6 +43,8 @@ def sizes_in(config: ModelConfig) -> Sizes:
         return from_dict(AutoProSamConfig, {"sha256": "", **config.network, "classes": 1 + len(config.classes)}, where)
     if network == UNET:
         return from_dict(UnetSizes, config.network, where)
+    if network == COMPACT:
+        return from_dict(CompactSizes, config.network, where)
     return from_dict(SwinUnetrSizes, config.network, where)
 
 

@@ -1,4 +1,4 @@
-"""What AutoProSAM is compared with: MONAI's networks, which take crops of any size here."""
+"""What AutoProSAM is compared with, and what learns from it: networks that take crops of any size here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+from promptless.crops import filled
+from promptless.networks.volume.compact import CompactSizes, CompactUnet
 
 
 class AnySize(nn.Module):
@@ -23,7 +26,7 @@ class AnySize(nn.Module):
     def forward(self, crop: Tensor) -> Tensor:
         """Return logits (batch, classes, *spatial) of crops (batch, 1, *spatial)."""
         shape = crop.shape[2:]
-        missing = [max(2, -(-n // self.multiple)) * self.multiple - n for n in shape]
+        missing = [whole - n for n, whole in zip(shape, filled(shape, self.multiple), strict=True)]
         logits: Tensor = self.network(functional.pad(crop, [n for size in reversed(missing) for n in (0, size)]))
         return logits[(slice(None), slice(None), *(slice(n) for n in shape))]
 
@@ -62,6 +65,11 @@ def unet(sizes: UnetSizes, classes: int) -> nn.Module:
 def swin_unetr(sizes: SwinUnetrSizes, classes: int) -> nn.Module:
     """Return a SwinUNETR."""
     return AnySize(monai("SwinUNETR")(in_channels=1, out_channels=classes, feature_size=sizes.feature_size), 32)
+
+
+def compact(sizes: CompactSizes, classes: int) -> nn.Module:
+    """Return a U-Net that is quick on a processor."""
+    return AnySize(CompactUnet(sizes, classes), sizes.multiple)
 
 
 def monai(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from promptless.config import VolumeConfig
 from promptless.data import volumes
 from promptless.data.volumes import VolumeSample
-from promptless.image import Shape
+from promptless.image import Image, Shape
 from promptless.intensity import standardised, window_of
 from promptless.io.atomic import replacing_folder
 from promptless.resample import resample, spaced
@@ -53,13 +54,22 @@ def ready(
     for i, file in enumerate(ids):
         name = file.removesuffix(volumes.SUFFIX)
         tell(i / len(ids), f"reading {name}")
-        place = folder / name
-        if told(place) != said(volume):
-            (sample,) = volumes.read(data, [name])
-            check(sample, n_classes)
-            keep(place, looked_at(sample, volume), volume)
-        cases.append(Case(name, *(np.load(place / file, mmap_mode="r") for file in (IMAGE, LABELS, FOREGROUND))))
+        cases.append(kept(folder / name, said(volume), partial(labelled, data, name, volume, n_classes)))
     return cases
+
+
+def kept(place: Path, seen: dict[str, object], make: Callable[[], Case]) -> Case:
+    """Return the case in a folder; where there is none that was `seen` so, it is made."""
+    if told(place) != seen:
+        keep(place, make(), seen)
+    return Case(place.name, *(np.load(place / file, mmap_mode="r") for file in (IMAGE, LABELS, FOREGROUND)))
+
+
+def labelled(data: Path, name: str, volume: VolumeConfig, n_classes: int) -> Case:
+    """Return a labelled scan as the model sees it."""
+    (sample,) = volumes.read(data, [name])
+    check(sample, n_classes)
+    return looked_at(sample, volume)
 
 
 def check(sample: VolumeSample, n_classes: int) -> None:
@@ -74,16 +84,24 @@ def check(sample: VolumeSample, n_classes: int) -> None:
 
 def looked_at(sample: VolumeSample, volume: VolumeConfig) -> Case:
     """Return a sample as the model sees it."""
-    scan = sample.image.data[0]
-    shape = seen_shape(sample, volume)
-    image = standardised(at(scan.astype(np.float32), shape), window_of(scan, volume.intensity))
-    labels = labels_at(sample.labels, shape)
-    return Case(sample.id, image, labels, np.flatnonzero(labels))
+    image = image_at(sample.image, volume)
+    return of(sample.id, image, labels_at(sample.labels, image.shape))
 
 
-def seen_shape(sample: VolumeSample, volume: VolumeConfig) -> Shape:
+def of(name: str, image: NDArray[np.float32], labels: NDArray[np.integer]) -> Case:
+    """Return a case of what a model sees, and the class of each voxel."""
+    return Case(name, image, labels, np.flatnonzero(labels))
+
+
+def image_at(image: Image, volume: VolumeConfig) -> NDArray[np.float32]:
+    """Return a scan (z, y, x) at the model's spacing, with its intensities."""
+    scan = image.data[0]
+    return standardised(at(scan.astype(np.float32), seen_shape(image, volume)), window_of(scan, volume.intensity))
+
+
+def seen_shape(image: Image, volume: VolumeConfig) -> Shape:
     """Return how many voxels a scan has at the model's spacing, one at least."""
-    spacing, shape = sample.image.spacing, sample.image.shape
+    spacing, shape = image.spacing, image.shape
     if volume.spacing is None or spacing is None:
         return shape
     return spaced(shape, spacing, volume.spacing)
@@ -108,13 +126,13 @@ def labels_at(labels: NDArray[np.integer], shape: Shape) -> NDArray[np.integer]:
     return found
 
 
-def keep(place: Path, case: Case, volume: VolumeConfig) -> None:
+def keep(place: Path, case: Case, seen: dict[str, object]) -> None:
     """Write a case into its folder, whole or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(place) as aside:
         for file, values in ((IMAGE, case.image), (LABELS, case.labels), (FOREGROUND, case.foreground)):
             np.save(aside / file, values)
-        (aside / SEEN).write_text(json.dumps(said(volume)) + "\n", encoding="utf-8")
+        (aside / SEEN).write_text(json.dumps(seen) + "\n", encoding="utf-8")
 
 
 def said(volume: VolumeConfig) -> dict[str, object]:

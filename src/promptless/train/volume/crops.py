@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,15 @@ TRIES = 100
 """So often a voxel without a class is looked for; in a scan that is full of classes there may be none."""
 
 
+Beside = Callable[[Case, NDArray[np.float64], Matrix, Shape], Batch]
+"""What else belongs to a crop, of a case, around a middle, by a matrix, of a size."""
+
+
+def nothing(case: Case, middle: NDArray[np.float64], matrix: Matrix, crop: Shape) -> Batch:
+    """Return nothing else."""
+    return {}
+
+
 class Crops(Dataset[Batch]):
     """Crops (1, z, y, x) with the class of each voxel, -1 beyond the scan; item `i` depends on `seed` and `i` alone.
 
@@ -31,9 +40,16 @@ class Crops(Dataset[Batch]):
     """
 
     def __init__(
-        self, cases: Sequence[Case], crop: Shape, seed: int, variety: Variety, mirrored: tuple[int, ...]
+        self,
+        cases: Sequence[Case],
+        crop: Shape,
+        seed: int,
+        variety: Variety,
+        mirrored: tuple[int, ...],
+        beside: Beside = nothing,
     ) -> None:
         self.cases, self.crop, self.seed, self.variety, self.mirrored = cases, crop, seed, variety, mirrored
+        self.beside = beside
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
@@ -41,7 +57,8 @@ class Crops(Dataset[Batch]):
         middle = middle_of(case, extent(self.crop, matrix), rng, self.variety.roams)
         image, labels = take(case, middle, matrix, self.crop)
         shaded = torch.from_numpy(self.variety.shade(image.numpy(), rng))
-        return {"image": shaded[None], "labels": labels, "index": torch.tensor(index)}
+        more = self.beside(case, middle, matrix, self.crop)
+        return {"image": shaded[None], "labels": labels, **more, "index": torch.tensor(index)}
 
     def case(self, index: int) -> Case:
         """Return the case that an item is of."""
@@ -91,18 +108,24 @@ def take(case: Case, middle: NDArray[np.float64], matrix: Matrix, crop: Shape) -
     Beyond the scan the border goes on, and labels are not known. Only the part of the scan that the crop reaches is
     read.
     """
-    reach = np.abs(matrix) @ (np.array(crop) - 1) / 2
-    low = np.floor(middle - reach).astype(int) - 1
-    high = np.ceil(middle + reach).astype(int) + 2
-    shape = np.array(case.labels.shape)
-    low, high = np.clip(low, 0, shape - 1), np.clip(high, 1, shape)
-    part = tuple(slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))
-    grid = sampling_grid(case.labels[part].shape, middle - low, matrix, crop)
+    part, grid = reached(case.labels.shape, middle, matrix, crop)
     image = torch.from_numpy(np.array(case.image[part], np.float32))[None, None]
     labels = torch.from_numpy(case.labels[part].astype(np.float32))[None, None]
     taken = functional.grid_sample(image, grid, "bilinear", "border", align_corners=False)[0, 0]
     classes = functional.grid_sample(labels + 1, grid, "nearest", "zeros", align_corners=False)[0, 0]
     return taken, classes.round().long() + UNKNOWN
+
+
+def reached(shape: Shape, middle: NDArray[np.float64], matrix: Matrix, crop: Shape) -> tuple[tuple[slice, ...], Tensor]:
+    """Return the part of a scan that a crop reaches, and the places of the crop's voxels in it, for grid_sample."""
+    reach = np.abs(matrix) @ (np.array(crop) - 1) / 2
+    low = np.floor(middle - reach).astype(int) - 1
+    high = np.ceil(middle + reach).astype(int) + 2
+    whole = np.array(shape)
+    low, high = np.clip(low, 0, whole - 1), np.clip(high, 1, whole)
+    stops = np.maximum(high, low + 1)
+    part = tuple(slice(int(a), int(b)) for a, b in zip(low, stops, strict=True))
+    return part, sampling_grid(tuple(int(n) for n in stops - low), middle - low, matrix, crop)
 
 
 def sampling_grid(shape: Shape, middle: NDArray[np.float64], matrix: Matrix, crop: Shape) -> Tensor:

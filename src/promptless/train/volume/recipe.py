@@ -7,19 +7,26 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from promptless.config import AUTOPROSAM, VOLUME_AXES, VOXELS, ModelConfig, from_dict
-from promptless.data import prepared
+from promptless.config import AUTOPROSAM, VOLUME_AXES, VOXELS, ModelConfig, Teacher, from_dict
+from promptless.data import prepared, volumes
+from promptless.data.splits import place
 from promptless.io.hashes import sha256
+from promptless.io.scans.folders import scans_in
 from promptless.networks.volume import models
+from promptless.registry import model_hash
+from promptless.train.distill import Distilling
 from promptless.train.recipes import data_folder, parsed, split_in
 from promptless.train.schedule import Schedule
+from promptless.train.volume import teachers
 from promptless.train.volume.variety import PUBLISHED, VARIETIES
 
 TRAIN = "train"
 """The table of the schedule, and the folder of the run."""
+UNLABELLED = "unlabelled"
+"""The part of the ids whose labels are not read; and in a recipe, a folder of other scans that have none."""
 LOOKS = 10
 """So often dev is looked at, where the recipe does not say; once, at the end, where it lasts so many minutes."""
-KNOWN = {"data", "seed", "start", "variety", "flips", TRAIN, "model", "ablate"}
+KNOWN = {"data", "seed", "start", "variety", "flips", TRAIN, "model", "ablate", "distill", UNLABELLED}
 """What a recipe may say; `ablate` is for `promptless ablate`."""
 
 
@@ -36,6 +43,14 @@ class VolumeRecipe:
     flips: str  # axes along which a scan may be turned round: "zyx" all, "zy" where labels have a side, "" none
     model: ModelConfig = field(repr=False)  # the hash of its backbone is known once that is loaded
     start: Path | None = None  # a model of the same sizes, whose weights the training begins with
+    distill: Distilling | None = None  # who teaches, and how; `model.teacher` has its hash
+    unlabelled: Path | None = None  # a folder of scans that the teacher alone speaks of
+
+    @property
+    def scans(self) -> list[Path]:
+        """The scans without labels: those of the data set that the teacher alone speaks of, then the others."""
+        own = [self.data / "images" / file_of(name) for name in self.ids.get(UNLABELLED, [])]
+        return own + ([] if self.unlabelled is None else scans_in([self.unlabelled]))
 
     @property
     def mirrored(self) -> tuple[int, ...]:
@@ -48,6 +63,7 @@ class VolumeRecipe:
         begun = {} if self.start is None else {"start": sha256(self.start / models.TRAINED)}
         return {
             **begun,
+            **self.teaching(),
             "seed": self.seed,
             "train": list(self.ids[TRAIN]),
             "variety": self.variety,
@@ -55,6 +71,13 @@ class VolumeRecipe:
             "phase": {"schedule": self.schedule.deciding()},
             "model": model,
         }
+
+    def teaching(self) -> dict[str, Any]:
+        """Return what decides what the teacher adds, as JSON; nothing where there is none."""
+        if self.distill is None or self.model.teacher is None:
+            return {}
+        taught = {**self.distill.deciding(), "teacher": self.model.teacher.sha256}
+        return {"distill": taught, UNLABELLED: [path.name for path in self.scans]}
 
 
 def is_for_volumes(path: Path) -> bool:
@@ -80,17 +103,70 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     schedule = from_dict(Schedule, table, f"{where}, [{TRAIN}]")
     variety, flips = content.get("variety", PUBLISHED), content.get("flips", VOLUME_AXES)
     check_variety(variety, flips, where)
-    return VolumeRecipe(
+    distill = from_dict(Distilling, content["distill"], f"{where}, [distill]") if "distill" in content else None
+    recipe = VolumeRecipe(
         folder,
         split_in(folder / prepared.SPLIT),
         content["seed"],
         schedule,
-        look_every or (schedule.steps and max(1, schedule.steps // LOOKS)),
+        look_every or looked_at_every(schedule),
         variety,
         flips,
         on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where),
         begun_with(content.get("start"), where),
     )
+    unlabelled = content.get(UNLABELLED)
+    return distilled(recipe, distill, None if unlabelled is None else Path(unlabelled), where)
+
+
+def distilled(recipe: VolumeRecipe, how: Distilling | None, unlabelled: Path | None, where: str) -> VolumeRecipe:
+    """Return a recipe with a teacher, whose model must look at scans as the recipe's does; None: with no teacher."""
+    if how is None:
+        if unlabelled is not None:
+            raise ValueError(f"{where} names scans without labels, and no teacher for them; add [distill]")
+        return recipe
+    teacher = teachers.config_of(how.teacher)
+    teachers.check(recipe.model, teacher)
+    train, rest = shared_out(recipe.ids[TRAIN], how.labelled)
+    model = replace(recipe.model, teacher=Teacher(teacher.name, model_hash(teacher), how.weight))
+    ids = {**recipe.ids, TRAIN: train, **({UNLABELLED: rest} if rest else {})}
+    recipe = replace(recipe, ids=ids, model=model, distill=how, unlabelled=unlabelled)
+    if unlabelled is not None and not unlabelled.exists():
+        raise FileNotFoundError(f"there is no {unlabelled}, which {where} names for scans without labels")
+    if recipe.scans:
+        check_turns(recipe.schedule, how, where)
+    return recipe
+
+
+def shared_out(names: list[str], labelled: int | None) -> tuple[list[str], list[str]]:
+    """Return the names of the scans that have labels, the first so many by hash, and of the rest; each in order."""
+    if labelled is None:
+        return names, []
+    if labelled > len(names):
+        raise ValueError(f"labelled is {labelled}, and there are {len(names)} scans to train with")
+    chosen = set(sorted(names, key=lambda name: place(name.removesuffix(volumes.SUFFIX)))[:labelled])
+    return [name for name in names if name in chosen], [name for name in names if name not in chosen]
+
+
+def check_turns(schedule: Schedule, how: Distilling, where: str) -> None:
+    """Refuse scans without labels from which nothing would be learned, and batches in which they have no turn."""
+    if how.weight == 0:
+        raise ValueError(f"{where} gives the teacher a weight of 0, and scans without labels, which it alone speaks of")
+    if schedule.micro_batch(processes=1) % 2:
+        raise ValueError(
+            f"labelled scans and others take turns, so each micro-batch must be even; {where} says batch = "
+            f"{schedule.batch}, accumulate = {schedule.accumulate}"
+        )
+
+
+def file_of(name: str) -> str:
+    """Return the name of a scan's file in a data set; a split may have it with its suffix or without."""
+    return name.removesuffix(volumes.SUFFIX) + volumes.SUFFIX
+
+
+def looked_at_every(schedule: Schedule) -> int | None:
+    """Return how many steps lie between looks at dev where a recipe does not say."""
+    return None if schedule.steps is None else max(1, schedule.steps // LOOKS)
 
 
 def begun_with(start: str | None, where: str) -> Path | None:

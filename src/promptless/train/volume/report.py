@@ -31,7 +31,7 @@ promptless segment SCAN --model THIS_FOLDER -o results
 
 | | |
 |---|---|
-| network | {network} |
+| network | {network} |{teacher}
 | parameters that were trained | {parameters:,} |
 | data | {data}: {scans} scans |
 | licence of the data | {data_licence} |
@@ -133,6 +133,7 @@ def card(report: Report) -> str:
         name=config.name,
         classes=", ".join(config.classes),
         network=network(config, volume),
+        teacher=taught(config),
         parameters=report.n_parameters,
         data=f"{facts.name} ({facts.source})" if facts.source else facts.name,
         scans=", ".join(f"{part} {len(names)}" for part, names in report.ids.items()),
@@ -151,6 +152,14 @@ def network(config: ModelConfig, volume: VolumeConfig) -> str:
     if config.inflates is None:
         return volume.network
     return f"{volume.network} on {config.inflates.backbone}, sha256 {config.inflates.sha256}"
+
+
+def taught(config: ModelConfig) -> str:
+    """Return the row of a card on who taught a model, with the line break before it; nothing where nobody did."""
+    teacher = config.teacher
+    if teacher is None:
+        return ""
+    return f"\n| teacher | {teacher.name}, sha256 {teacher.sha256}; its share of the loss was {teacher.weight:g} |"
 
 
 def lengths(values: Sequence[float]) -> str:

@@ -22,18 +22,16 @@ from promptless.networks.volume import models
 from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchVoxelModel, voxel_model
 from promptless.train import devices, processes
+from promptless.train.distill import of_student
 from promptless.train.learned import take
 from promptless.train.looks import SCORES, having
 from promptless.train.loop import fit
 from promptless.train.run import CHECKPOINT
-from promptless.train.volume import cases, report
+from promptless.train.volume import cases, lessons, report
 from promptless.train.volume.cases import Case, Told
-from promptless.train.volume.crops import Crops
-from promptless.train.volume.loss import VoxelTask
 from promptless.train.volume.measuring import DECIDES, Labels, found, mean_dice, measured, table
 from promptless.train.volume.recipe import TRAIN, VolumeRecipe
 from promptless.train.volume.report import CARD, Report, card
-from promptless.train.volume.variety import VARIETIES
 
 RUN, CASES, CANDIDATE = "run", "cases", "candidate"
 """Within the model's folder: its training; within that, the scans as the model sees them, and the model at first."""
@@ -166,23 +164,23 @@ def followed(
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     """Return the network, and the running mean of what it has learned."""
     torch.manual_seed(recipe.seed)
-    volume, variety = recipe.model.volume, VARIETIES[recipe.variety]
-    assert volume is not None
     network = models.begun(recipe.model, backbone)
     if recipe.start is not None:
         models.fill(network, recipe.start)
+    look = Look(network, recipe, seen["dev"], run / TRAIN)
+    task, crops = lessons.begun(recipe, network, seen[TRAIN], run, device, progress)
     mean = fit(
-        VoxelTask(network),
-        Crops(seen[TRAIN], volume.crop, recipe.seed, variety, recipe.mirrored),
+        task,
+        crops,
         recipe.schedule,
         run / TRAIN,
         resume=resume,
         device=device,
         identity=recipe.identity(),
         progress=lambda done, text: progress(done, f"step {text}"),
-        watch=Look(network, recipe, seen["dev"], run / TRAIN),
+        watch=lambda step, mean, done: look(step, of_student(mean), done),
     )
-    return network, mean
+    return network, of_student(mean)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""`promptless distill`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptless.cli.edge import Quiet, Verbose, chatter, fail, reporting
+from promptless.cli.train import on_volumes, placeable
+
+
+def distill(
+    teacher: Annotated[str, typer.Argument(help="The model to learn from, by name or folder.", metavar="TEACHER")],
+    student: Annotated[
+        str,
+        typer.Option(help="unet3d_s (quick on a processor), swinunetr_tiny, swinunetr_small or swinunetr_base."),
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Labelled scans: images/, labels/ and split.json, as for training.", metavar="FOLDER")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the student, and its training.")],
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="Scans without labels, of which the teacher alone speaks.", metavar="FOLDER")
+    ] = None,
+    labelled: Annotated[
+        int | None, typer.Option(min=1, help="Read the labels of so many training scans only, the first by hash.")
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(min=0, max=1, help="The teacher's share of the loss; the labels have the rest.")
+    ] = 0.5,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the student's first weights, and of its crops.")] = 0,
+    flips: Annotated[
+        str, typer.Option(help="Axes out of zyx along which scans may be turned round; no class may have a side.")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps.", metavar="DEVICE")
+    ] = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a small model on labels and on what a large one answers; recipes with [distill] are for `train`."""
+    chatter(quiet, verbose)
+    with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
+        try:
+            from promptless.train import devices
+            from promptless.train.distill import Distilling
+            from promptless.train.volume import students
+            from promptless.train.volume.recipe import check_variety
+            from promptless.train.volume.variety import WIDE
+        except ImportError as error:
+            fail(f"training needs {error.name}: pip install 'promptless[sam]'")
+        placeable(output)
+        devices.find(device)
+        check_variety(WIDE, flips, "--flips")
+        schedule = students.SCHEDULE if steps is None else replace(students.SCHEDULE, steps=steps)
+        recipe = students.recipe_for(
+            Distilling(teacher, weight, labelled=labelled),
+            student,
+            data,
+            output.absolute().name,
+            unlabelled=unlabelled,
+            flips=flips,
+            seed=seed,
+            schedule=schedule,
+        )
+        on_volumes(recipe, output, resume=resume, device=device, quiet=quiet)

@@ -1,0 +1,162 @@
+"""A model on volumes as one ONNX file, which runs without torch, and how near it comes to the model it was made of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+
+from promptless import loading, registry, voxels
+from promptless.config import COMPACT, UNET, ModelConfig, OnnxConfig
+from promptless.evaluation import evaluate
+from promptless.export import OPSET, round_to_half, save, trace, write_onnx
+from promptless.image import Image
+from promptless.io.atomic import replacing_folder
+from promptless.io.hashes import sha256
+from promptless.model import Array, VoxelModel
+from promptless.networks.footprint import peak_bytes
+from promptless.networks.volume.rivals import AnySize
+from promptless.registry import CONFIG
+from promptless.runtimes.onnx import NETWORK, OnnxVoxelModel
+
+PARITY = "parity.json"
+CARRIED = ("README.md", "LICENSE", "LICENCE")
+"""What a model's folder may hold besides, and its export holds, too."""
+ANY_SIZE = (UNET, COMPACT)
+"""Networks whose graph does not depend on the size of the crop; those with windows are written for one size."""
+RULE = "nnunet"
+EXAMPLES = 32
+"""So many crops are looked at, at most, to learn the ranges of activations."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near two runtimes come, on scans as the model sees them."""
+
+    scans: tuple[str, ...]
+    largest_difference: float  # of logits
+    largest_logit: float  # of the model that was exported
+    mean_dice: float  # of the labels of both, over scans, then classes
+
+
+def export(
+    source: Path,
+    folder: Path,
+    compare: Sequence[tuple[str, Image]] = (),
+    calibrate: Sequence[Image] = (),
+) -> Parity:
+    """Write a model on volumes as ONNX into `folder`, whole or not at all, and compare it with what it was made of.
+
+    With scans to `calibrate` by, it computes in 8 bits. Without scans to `compare` on, one is made of noise.
+    """
+    config = ModelConfig.read(source / CONFIG)
+    check(config, folder)
+    registry.verify(source, config, loading.NEEDED_OF_VOXELS["torch"])
+    model = loading.torch_voxel_model(source, config, None, "cpu")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as aside:
+        write(round_to_half(model.network), config, aside, calibrate)
+        exported = OnnxVoxelModel(aside, ModelConfig.read(aside / CONFIG))
+        parity = compared(model, exported, compare or [("made of noise", noise(config))])
+        (aside / PARITY).write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
+        for name in CARRIED:
+            if (source / name).is_file():
+                shutil.copy(source / name, aside / name)
+    return parity
+
+
+def check(config: ModelConfig, folder: Path) -> None:
+    """Refuse a model on planes, and a folder that holds something."""
+    if config.volume is None:
+        raise ValueError(
+            f"{config.name} is a model on planes; what ships has ONNX files already, and `promptless adapter merge` "
+            "makes those of an adapter"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there; choose another folder with -o")
+
+
+def write(network: nn.Module, config: ModelConfig, folder: Path, calibrate: Sequence[Image]) -> None:
+    """Write `network.onnx` and `config.json`."""
+    crop = voxels.of_volume(config).crop
+    inner, limits = within(network, config)
+    example = torch.zeros(1, 1, *(limits.crop or tuple(2 * limits.multiple for _ in crop)))
+    axes = {0: "n", **({} if limits.crop else {2: "z", 3: "y", 4: "x"})}
+    names = (["crops"], ["logits"], {"crops": axes, "logits": axes})
+    (trace if calibrate else write_onnx)(inner, folder / NETWORK, (example,), *names)
+    limits = replace(limits, bytes_per_voxel=peak_bytes(network, (1, 1, *crop)) // prod(crop))
+    said(config, limits, folder)
+    if calibrate:
+        quantized(folder, calibrate)
+
+
+def within(network: nn.Module, config: ModelConfig) -> tuple[nn.Module, OnnxConfig]:
+    """Return the part of a network that becomes a graph, and what that takes."""
+    if voxels.of_volume(config).network in ANY_SIZE:
+        assert isinstance(network, AnySize)
+        return network.network, OnnxConfig(OPSET, None, network.multiple)
+    return network, OnnxConfig(OPSET, voxels.of_volume(config).crop)
+
+
+def said(config: ModelConfig, limits: OnnxConfig, folder: Path) -> ModelConfig:
+    """Write and return the configuration of what lies in a folder."""
+    config = replace(config, onnx=limits, files={NETWORK: sha256(folder / NETWORK)})
+    config.write(folder / CONFIG)
+    return config
+
+
+def quantized(folder: Path, scans: Sequence[Image]) -> None:
+    """Bring the network in a folder to 8 bits."""
+    import onnx
+
+    from promptless.quantize import to_int8
+
+    config = ModelConfig.read(folder / CONFIG)
+    model = OnnxVoxelModel(folder, config)
+    to_int8(folder / NETWORK, folder / NETWORK, ({"crops": model.taken(crop)} for crop in crops_of(scans, config)))
+    save(onnx.load(folder / NETWORK), folder / NETWORK)
+    said(config, replace(model.limits, arithmetic="int8"), folder)
+
+
+def crops_of(scans: Sequence[Image], config: ModelConfig) -> Iterator[Array]:
+    """Yield crops (1, 1, z, y, x) of scans as a model sees them, as many of each, and not too many."""
+    each = max(1, EXAMPLES // len(scans))
+    for scan in scans:
+        planned = voxels.plan(scan, config, flips=False)
+        seen = voxels.look(scan, config, planned)
+        places = list(product(*(axis.spans for axis in planned.stops)))
+        for place in places[:: -(-len(places) // each)]:
+            yield seen.crop(*(span for span, _ in place))[None, None]
+
+
+def compared(model: VoxelModel, other: VoxelModel, scans: Sequence[tuple[str, Image]]) -> Parity:
+    """Return how near two models come, which look at scans alike."""
+    apart, largest, truth, predicted = 0.0, 0.0, {}, {}
+    for name, scan in scans:
+        planned = voxels.plan(scan, model.config, flips=False)
+        seen = voxels.look(scan, model.config, planned)
+        one, two = (voxels.averaged(seen, planned, each) for each in (model, other))
+        apart, largest = max(apart, float(np.abs(one - two).max())), max(largest, float(np.abs(one).max()))
+        truth[name], predicted[name] = one.argmax(0), two.argmax(0)
+    evaluation = evaluate(truth, predicted, (RULE,))
+    (rule,) = evaluation.rules
+    dice = rule.figures[0].of_set(evaluation.counts[RULE])
+    return Parity(tuple(name for name, _ in scans), apart, largest, float(dice))
+
+
+def noise(config: ModelConfig) -> Image:
+    """Return a scan of smooth noise, as large as a crop."""
+    volume = voxels.of_volume(config)
+    values = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=volume.crop), 2)
+    low, high = (volume.intensity.low, volume.intensity.high) if volume.intensity.rule == "window" else (0.0, 1000.0)
+    scaled = low + (high - low) * (values - values.min()) / (values.max() - values.min())
+    return Image(scaled.astype(np.float32)[None], volume.spacing or (1.0,) * len(volume.crop), "mm")
