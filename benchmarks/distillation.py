@@ -143,10 +143,7 @@ def report(rows: Sequence[dict[str, Any]], costs: Sequence[dict[str, Any]]) -> N
     for name in names:
         gains = [a[name] - b[name] for a, b in pairs]
         print(f"{name}, with less without teacher, by seed: {', '.join(f'{gain:+.4f}' for gain in gains)}")
-    table(
-        tuple(costs[0]),
-        [tuple(cell if isinstance(cell, str) else f"{cell:,.6g}" for cell in c.values()) for c in costs],
-    )
+    table(tuple(costs[0]), [tuple(map(shown, told.values())) for told in costs])
 
 
 def line(rows: Sequence[dict[str, Any]], weight: float, names: Sequence[str]) -> tuple[str, ...]:
@@ -155,6 +152,11 @@ def line(rows: Sequence[dict[str, Any]], weight: float, names: Sequence[str]) ->
     cells = [[row[name] for row in own] for name in names]
     shown = (f"{np.mean(c):.4f}" + (f" ({min(c):.4f} to {max(c):.4f})" if len(c) > 1 else "") for c in cells)
     return (f"{weight:g}", str(len(own)), *shown)
+
+
+def shown(cell: object) -> str:
+    """Return a cell of the table of costs."""
+    return f"{cell:,.4g}" if isinstance(cell, float) else str(cell)
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -38,7 +38,7 @@ def test_a_student_is_distilled_exported_and_told_of(teacher, tmp_path, monkeypa
     answer = run("distill", teacher, *chosen, "-o", tmp_path / "mine", "--device", "cpu")
     assert answer.exit_code == 0, answer.output
     assert answer.stdout.splitlines()[-1] == str(tmp_path / "mine")
-    assert "asking shapes about a, which has no labels" in answer.stderr
+    assert "asking shapes about b" in answer.stderr
     assert ModelConfig.read(tmp_path / "mine" / "config.json").teacher.name == "shapes"
     card = run("models", "card", tmp_path / "mine")
     assert (card.exit_code, "| teacher | shapes, sha256" in card.stdout) == (0, True)
