@@ -50,7 +50,7 @@ def volumes(asked: argparse.Namespace) -> None:
     runs = [(seed, weight) for seed in asked.seeds for weight in (0.0, HALF)]
     runs += [(asked.seeds[0], weight) for weight in asked.weights if weight not in (0.0, HALF)]
     rows = [row(asked, seed, weight) for seed, weight in runs]
-    costs = [cost("teacher", find(asked.teacher)), cost("student", place(asked, *runs[0]))]
+    costs = [cost(name, folder, asked.output) for name, folder in models_of(asked, runs[0])]
     told = {"steps": asked.steps, "labelled": asked.labelled, "student": asked.student, "runs": rows, "costs": costs}
     (asked.output / "distillation.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     report(rows, costs)
@@ -90,6 +90,11 @@ def row(asked: argparse.Namespace, seed: int, weight: float) -> dict[str, Any]:
     return {"seed": seed, "weight": weight, **figures}
 
 
+def models_of(asked: argparse.Namespace, run: tuple[int, float]) -> list[tuple[str, Path]]:
+    """Return the folders of teacher and student, by what they are; all students of a kind cost the same."""
+    return [("teacher", find(asked.teacher)), (asked.student, place(asked, *run))]
+
+
 def paced(asked: argparse.Namespace) -> int:
     """Return how many steps with a teacher fit into the minutes that are given."""
     recipe = recipe_of(argparse.Namespace(**{**vars(asked), "steps": PACE}), asked.seeds[0], HALF)
@@ -102,12 +107,12 @@ def paced(asked: argparse.Namespace) -> int:
     return max(1, round(asked.minutes * 60 * PACE / seconds))
 
 
-def cost(name: str, folder: Path) -> dict[str, Any]:
+def cost(name: str, folder: Path, output: Path) -> dict[str, Any]:
     """Return parameters, operations, milliseconds and megabytes of a model, for one crop."""
     config = ModelConfig.read(folder / "config.json")
     assert config.volume is not None
     model, crop = torch_voxel_model(folder, config, None, "cpu"), np.zeros((1, 1, *config.volume.crop), np.float32)
-    onnx = folder.parent / f"{folder.name}_onnx"
+    onnx = output / f"{name}_onnx"
     if not onnx.is_dir():
         volume_export.export(folder, onnx)
     light = OnnxVoxelModel(onnx, ModelConfig.read(onnx / "config.json"))

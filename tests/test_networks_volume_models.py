@@ -12,7 +12,7 @@ from promptless.networks.volume import models
 from promptless.networks.volume.models import TRAINED
 from volumes import both_backbones, random_crop, voxel_config
 
-RIVALS = {"unet": {"features": [4, 4, 6, 6, 8, 4]}, "swin_unetr": {"feature_size": 12}}
+RIVALS = {"unet": {"features": [4, 4, 6, 6, 8, 4]}, "compact": {"widths": [4, 6]}, "swin_unetr": {"feature_size": 12}}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_saving_and_loading_gives_the_same_autoprosam(backbones, tmp_path, size,
     assert all((again / name).read_bytes() == (tmp_path / name).read_bytes() for name in (TRAINED, "config.json"))
 
 
-@pytest.mark.parametrize("network", ["unet"])
+@pytest.mark.parametrize("network", ["unet", "compact"])
 def test_saving_and_loading_gives_the_same_rival(tmp_path, network):
     config = voxel_config(network=network, sizes=RIVALS[network])
     fresh = learned(models.begun(config, None))

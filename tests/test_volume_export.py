@@ -102,6 +102,8 @@ def test_a_network_with_windows_takes_crops_of_one_size(tiny_folder, tmp_path, m
     model = load(tmp_path / "made")
     assert model.config.onnx.crop == (12, 16, 8)
     assert model.logits(np.zeros((2, 1, 12, 16, 8), np.float32)).shape == (2, 3, 12, 16, 8)
+    (told,) = onnx.load(tmp_path / "made" / "network.onnx").graph.output
+    assert [axis.dim_param or axis.dim_value for axis in told.type.tensor_type.shape.dim] == ["n", 3, 12, 16, 8]
     with pytest.raises(ValueError, match="takes crops of 12 x 16 x 8 voxels alone, not of 12 x 12 x 8"):
         model.logits(np.zeros((1, 1, 12, 12, 8), np.float32))
 

@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from scipy import ndimage
 from torch import nn
@@ -25,6 +26,7 @@ from promptless.io.hashes import sha256
 from promptless.model import Array, VoxelModel
 from promptless.networks.footprint import peak_bytes
 from promptless.networks.volume.rivals import AnySize
+from promptless.quantize import to_int8
 from promptless.registry import CONFIG
 from promptless.runtimes.onnx import NETWORK, OnnxVoxelModel
 
@@ -93,6 +95,7 @@ def write(network: nn.Module, config: ModelConfig, folder: Path, calibrate: Sequ
     axes = {0: "n", **({} if limits.crop else {2: "z", 3: "y", 4: "x"})}
     names = (["crops"], ["logits"], {"crops": axes, "logits": axes})
     (trace if calibrate else write_onnx)(inner, folder / NETWORK, (example,), *names)
+    declare(folder / NETWORK, ("n", 1 + len(config.classes), *(limits.crop or ("z", "y", "x"))))
     limits = replace(limits, bytes_per_voxel=peak_bytes(network, (1, 1, *crop)) // prod(crop))
     said(config, limits, folder)
     if calibrate:
@@ -107,6 +110,17 @@ def within(network: nn.Module, config: ModelConfig) -> tuple[nn.Module, OnnxConf
     return network, OnnxConfig(OPSET, voxels.of_volume(config).crop)
 
 
+def declare(path: Path, shape: Sequence[int | str]) -> None:
+    """Say in a file which shape its logits have; torch guesses it wrong after `movedim`, which runtimes complain of."""
+    graph = onnx.load(path)
+    for axis, size in zip(graph.graph.output[0].type.tensor_type.shape.dim, shape, strict=True):
+        if isinstance(size, str):
+            axis.dim_param = size
+        else:
+            axis.dim_value = size
+    save(graph, path)
+
+
 def said(config: ModelConfig, limits: OnnxConfig, folder: Path) -> ModelConfig:
     """Write and return the configuration of what lies in a folder."""
     config = replace(config, onnx=limits, files={NETWORK: sha256(folder / NETWORK)})
@@ -116,10 +130,6 @@ def said(config: ModelConfig, limits: OnnxConfig, folder: Path) -> ModelConfig:
 
 def quantized(folder: Path, scans: Sequence[Image]) -> None:
     """Bring the network in a folder to 8 bits."""
-    import onnx
-
-    from promptless.quantize import to_int8
-
     config = ModelConfig.read(folder / CONFIG)
     model = OnnxVoxelModel(folder, config)
     to_int8(folder / NETWORK, folder / NETWORK, ({"crops": model.taken(crop)} for crop in crops_of(scans, config)))
