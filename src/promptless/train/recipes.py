@@ -331,7 +331,7 @@ def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:
 
 def scales(model: ModelConfig, samples: Sequence[Sample]) -> dict[str, float]:
     """Return the scale at which a model will look at each sample, by id."""
-    kind = model.kind if model.output == INSTANCES else replace(model.kind, small_px=0.0)  # see view.glanced_at
+    kind = model.kind if model.tells_objects else replace(model.kind, small_px=0.0)  # see view.glanced_at
     return {sample.id: seen_at(sample, kind) for sample in samples}
 
 
