@@ -38,6 +38,8 @@ PHASE, TAUGHT = "student", "taught"
 """Folders of a run: the training, and what the teacher said of each image."""
 UNLABELLED = "unlabelled"
 """The category of images without labels."""
+EVERY = 8
+"""Of so many items one is of an image without labels, where there are any."""
 ASKING = 0.1
 """The share of a run's progress that asking the teacher is told as."""
 
@@ -68,21 +70,20 @@ def is_distillation(path: Path) -> bool:
     return "distill" in content and content.get("student") in STUDENTS
 
 
-def read(path: Path) -> Recipe:
-    """Read a recipe file; its `split` is a path beside it, `data` and `unlabelled` are folders in $PROMPTLESS_DATA."""
+def read(path: Path, *, data: Path | None = None) -> Recipe:
+    """Read a recipe file; its `split` is a path beside it, `data` and `unlabelled` are folders in $PROMPTLESS_DATA.
+
+    `data` is a prepared folder to take instead, with its own split.
+    """
     content, where = parsed(path), str(path)
-    strange = sorted(set(content) - KNOWN)
-    missing = sorted(NEEDED - set(content))
-    if strange or missing:
-        problem = f"says {', '.join(strange)}, which no recipe knows" if strange else f"lacks {', '.join(missing)}"
-        raise ValueError(f"{path} {problem}; a recipe for a planar student knows {sorted(KNOWN)}")
+    check(content, where)
     training = content["training"]
     return Recipe(
         content["source"],
-        data_folder(content.get("data", content["source"])),
-        split_in(path.parent / content["split"]),
+        data_folder(content.get("data", content["source"])) if data is None else data,
+        split_in(path.parent / content["split"] if data is None else data / prepared.SPLIT),
         tuple(data_folder(name) for name in content.get("unlabelled", ())),
-        content.get("every", 8),
+        content.get("every", EVERY),
         content["seed"],
         content["sampling"],
         variety_of(content, where),
@@ -93,6 +94,16 @@ def read(path: Path) -> Recipe:
         training.get("patch", 256),
         ModelConfig.from_dict({**content["model"], "output": DIRECT}, where),
     )
+
+
+def check(content: Mapping[str, Any], where: str) -> None:
+    """Raise where a recipe says what nobody reads, or does not say what it must."""
+    strange, missing = sorted(set(content) - KNOWN), sorted(NEEDED - set(content))
+    if strange or missing:
+        problem = f"says {', '.join(strange)}, which it does not know" if strange else f"lacks {', '.join(missing)}"
+        raise ValueError(f"{where} {problem}; a recipe for a planar student knows {', '.join(sorted(KNOWN))}")
+    if content.get("every", EVERY) < 2:
+        raise ValueError(f"{where} says every = {content['every']}; of so many items one has no labels, so 2 at least")
 
 
 KNOWN = {

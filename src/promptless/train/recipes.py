@@ -167,6 +167,8 @@ def parsed(path: Path) -> dict[str, Any]:
 
 def check_phases(phases: Iterable[str], model: ModelConfig, start: str | None, where: str) -> None:
     """Raise where something else is trained than what the model gives, or nothing, from nothing."""
+    if model.output not in PHASES:
+        raise ValueError(f"{where} has the output {model.output}, which is taught; name a [distill] teacher, a student")
     fitting, named = PHASES[model.output], list(phases)
     strange = [name for name in named if name not in fitting]
     if strange or not (named or start):
