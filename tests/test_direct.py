@@ -51,7 +51,6 @@ def test_scores_are_looked_up_where_the_model_saw_the_object():
     half = type(prompts)((32, 48), tuple(p.zoomed(0.5, (32, 48)) for p in prompts.items))
     fine, coarse = taken(prompts, maps, 1.0, 0.5), taken(half, maps, 2.0, 0.5)
     assert coarse.scores == pytest.approx(fine.scores, abs=0.12)  # half pixels at the rim see some background
-    assert all(mask.pixels.shape <= (32, 48) for mask in coarse)
 
 
 def test_without_objects_there_is_nothing():

@@ -37,7 +37,6 @@ def test_what_is_new_learns_all_the_same():
     student = begun(DirectSize((6, 8, 16), 2), generator()).train()
     student(torch.rand(2, 3, 32, 32)).square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in student.parameters())
-    assert student.unet.lateral[0].weight.grad[4:].abs().sum() >= 0
     assert student.unet.head.weight.grad[:, 4:].abs().sum() > 0
 
 

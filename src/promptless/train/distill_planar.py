@@ -136,11 +136,11 @@ def train(
     What the teacher said is kept in `folder`/taught. With `resume` training goes on from its last checkpoint.
     """
     torch.manual_seed(recipe.seed)
-    teacher = asked(recipe)
+    teacher, student = asked(recipe), begun(recipe)
+    config = configured(recipe, teacher, student)
     samples, unlabelled = read_images(recipe)
     said = answers([*samples, *unlabelled], teacher, folder / TAUGHT, lambda done, text: progress(ASKING * done, text))
     unlabelled = [replace(sample, labels=said[sample.id].labels.astype(np.int32)) for sample in unlabelled]
-    student = begun(recipe)
     lessons = Lessons(
         samples,
         unlabelled,
@@ -165,7 +165,7 @@ def train(
     )
     take(student, mean)
     if processes.main():
-        export_direct(student.cpu(), configured(recipe, teacher, student), folder / "model")
+        export_direct(student.cpu(), config, folder / "model")
     return folder / "model"
 
 
@@ -245,6 +245,8 @@ def configured(recipe: Recipe, teacher: Model, student: Direct) -> ModelConfig:
             f"tiles of {config.name} begin on multiples of {config.align} pixels, which those of a student of stride "
             f"{step} cannot; choose another student"
         )
+    if recipe.patch % step:
+        raise ValueError(f"patches of {recipe.patch} pixels do not suit a student of stride {step}; take a multiple")
     taught = Teacher(config.name, model_hash(config), recipe.distilling.weight)
     return replace(recipe.model, pad=step, align=config.align, teacher=taught)
 
