@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -53,16 +54,10 @@ def test_the_folder_says_what_it_is(eight, student_folder):
     assert config.files == {"encode.onnx": sha256(folder / "encode.onnx")}
     assert json.loads((folder / "parity.json").read_text())["images"] == report.images == 4
     assert b"/tmp" not in (folder / "encode.onnx").read_bytes()
-    assert model_of(config).teacher == model_of(load(student_folder, threads=1).config).teacher
-
-
-def model_of(config):
-    return config
+    assert config.teacher == load(student_folder, threads=1).config.teacher
 
 
 def test_an_altered_file_is_refused(eight, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(eight[0], copy)
     with (copy / "encode.onnx").open("ab") as file:

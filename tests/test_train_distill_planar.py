@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from typer.testing import CliRunner
 
 from made_up import discs, picture
 from promptless import load, segment
+from promptless.cli import app
 from promptless.config import ModelConfig, Teacher
 from promptless.data import prepared
 from promptless.data.prepared import IMAGES, Facts
@@ -183,9 +186,16 @@ def test_a_teacher_is_found_by_its_folder_and_must_be_the_one(student_folder, ti
 
 
 def test_the_recipe_that_makes_what_ships_can_be_read(monkeypatch, tmp_path):
-    from pathlib import Path
-
     monkeypatch.setenv("PROMPTLESS_DATA", str(tmp_path))
     chosen = read(Path(__file__).parent.parent / "recipes" / "nuclei_fast.toml")
     assert (chosen.student, chosen.distilling.teacher, chosen.unlabelled) == ("unet2d_s", "nuclei", ())
     assert not {*chosen.ids["train"]} & {*chosen.ids["dev"], *chosen.ids["test"]}
+
+
+def test_the_command_trains_students_and_refuses_what_they_have_not(data, tiny_folder):
+    path = recipe(data, tiny_folder)
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(data / "run")])
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.splitlines()[-1] == str(data / "run" / "model")
+    for option in (["--force"], ["--backbone", "nuclei"]):
+        assert CliRunner().invoke(app, ["train", str(path), "-o", str(data / "run"), *option]).exit_code == 2

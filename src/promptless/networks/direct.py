@@ -56,7 +56,7 @@ class Direct(nn.Module):
     @property
     def stride(self) -> int:
         """What sides of images must be multiples of."""
-        return self.unet.stride
+        return int(self.unet.stride)
 
     @classmethod
     def load(cls, size: dict[str, Any], weights: Path) -> Direct:

@@ -98,7 +98,7 @@ class Lessons(Dataset[Batch]):
         """Return the sample that an item is a patch of."""
         if self.is_labelled(index):
             return draw_sample(self.samples, self.probability, rng)
-        return self.unlabelled[rng.integers(len(self.unlabelled))]
+        return self.unlabelled[int(rng.integers(len(self.unlabelled)))]
 
     def names(self, indices: Sequence[int]) -> list[str]:
         """Return the ids of the samples that items are patches of."""
