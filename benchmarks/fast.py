@@ -22,11 +22,12 @@ from cost import hundred_nuclei
 from images import GROUPS, samples, timed
 from promptless import load, segment
 from promptless.data.sample import Sample
+from promptless.direct_export import export
 from promptless.image import Image
 from promptless.metrics.bootstrap import interval
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.model import Model
-from promptless.quantise import int8
+from promptless.registry import find
 
 CALIBRATION = 48
 """Training images that 8 bits are calibrated on."""
@@ -93,7 +94,7 @@ def eight_bits(asked: argparse.Namespace) -> None:
     """Print what 8 bits cost and save."""
     shown = [Image(sample.pixels) for sample in calibration()]
     with tempfile.TemporaryDirectory() as folder:
-        report = int8(asked.student, shown, Path(folder) / "int8")
+        report = export(find(asked.student), Path(folder) / "int8", shown)
         print(f"on {report.images} training images: {report}")
         exact, quick = load(asked.student, runtime="onnx"), load(Path(folder) / "int8")
         megabytes = (Path(folder) / "int8" / "encode.onnx").stat().st_size / 1e6

@@ -6,11 +6,14 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from PIL import Image as PillowImage
+from typer.testing import CliRunner
 
 from made_up import discs, picture
 from promptless import load, segment
+from promptless.cli import app
+from promptless.direct_export import compared, export, shown
 from promptless.image import Image
-from promptless.quantise import int8, parity, shown
 from promptless.registry import sha256
 
 
@@ -26,7 +29,7 @@ def images(n=4):
 @pytest.fixture(scope="module")
 def eight(student_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("int8") / "quick"
-    return out, int8(student_folder, images(), out)
+    return out, export(student_folder, out, images())
 
 
 def test_a_student_in_8_bits_finds_what_it_found(eight, student_folder):
@@ -68,7 +71,7 @@ def test_an_altered_file_is_refused(eight, tmp_path):
 
 def test_a_model_is_on_a_par_with_itself(student_folder):
     model = load(student_folder, threads=1)
-    report = parity(model, model, images(2))
+    report = compared(model, model, images(2))
     assert (report.ap90, report.dice, report.largest) == (1.0, 1.0, 0.0)
 
 
@@ -81,9 +84,28 @@ def test_calibration_sees_what_the_model_sees(student_folder):
 @pytest.mark.parametrize("n", [0, 3])
 def test_too_few_images_are_refused(student_folder, tmp_path, n):
     with pytest.raises(ValueError, match="give 4 at least"):
-        int8(student_folder, images(n), tmp_path / "out")
+        export(student_folder, tmp_path / "out", images(n))
 
 
 def test_a_model_that_decodes_is_refused(tiny_folder, tmp_path):
-    with pytest.raises(ValueError, match="only students of one pass"):
-        int8(tiny_folder, images(), tmp_path / "out")
+    with pytest.raises(ValueError, match="students of one pass"):
+        export(tiny_folder, tmp_path / "out", images())
+
+
+def test_a_folder_that_holds_something_is_not_replaced(student_folder, tmp_path):
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        export(student_folder, tmp_path, images())
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_command_exports_students(student_folder, tmp_path):
+    for number, image in enumerate(images()):
+        PillowImage.fromarray(image.data[0]).save(tmp_path / f"{number}.png")
+    told = ["models", "export", str(student_folder), "-o", str(tmp_path / "out")]
+    answer = CliRunner().invoke(app, [*told, "--int8", "--calibrate", str(tmp_path)])
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.splitlines()[-1] == str(tmp_path / "out")
+    assert "AP at IoU .9" in answer.stderr
+    refused = CliRunner().invoke(app, [*told[:-1], str(tmp_path / "other")])
+    assert (refused.exit_code, "is ONNX already" in refused.output) == (1, True)

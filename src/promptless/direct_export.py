@@ -1,10 +1,11 @@
-"""From a student of one pass in single precision to one in 8 bits: static quantisation, calibrated on images."""
+"""A student of one pass in 8 bits, calibrated on images, and how near it comes to the one in single precision."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,11 +13,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
-from onnxruntime import quantization
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from promptless.config import DIRECT, ModelConfig
-from promptless.export import anonymise, described
+from promptless.export import described, save
 from promptless.image import Image
 from promptless.io.atomic import replacing_folder
 from promptless.loading import load
@@ -24,12 +23,15 @@ from promptless.metrics.instances import match, pooled
 from promptless.metrics.pixels import dice
 from promptless.model import ImageEmbedding, Model
 from promptless.pipeline import segment
-from promptless.registry import CONFIG, find
+from promptless.quantize import to_int8
+from promptless.registry import CONFIG
 from promptless.runtimes.onnx import ENCODE
 from promptless.tiles import Tile
 from promptless.view import View, encode, whole
 
 PARITY = "parity.json"
+CARRIED = ("README.md", "LICENSE", "LICENCE")
+"""What a model's folder may hold besides, and its export holds, too."""
 HALF = "_half"
 """What `promptless.export.store_half` adds to the name of a constant."""
 STRICT = 8
@@ -48,30 +50,33 @@ class Parity:
     largest: float  # difference of two logits
 
 
-def int8(model: str | Path, images: Sequence[Image], out: Path) -> Parity:
-    """Write the folder of a student whose convolutions compute in 8 bits, and return how near it is to the other.
+def export(source: Path, folder: Path, calibrate: Sequence[Image], compare: Sequence[Image] = ()) -> Parity:
+    """Write a student that computes in 8 bits into `folder`, whole or not at all, and compare it with the student.
 
-    `images` are looked at as the model looks at images, which says how large the values between its layers are; they
-    should be like those that it is for. The first and the last convolution stay as they are: what goes in and comes
-    out is fine, and they are few. Beside the model lies `parity.json`.
+    Images to `calibrate` by are looked at as the model looks at images, which says how large the values between its
+    layers are; they should be like those that it is for. Without images to `compare` on, they are taken.
     """
-    folder = find(model)
-    config = ModelConfig.read(folder / CONFIG)
-    check(config, images)
-    exact = load(folder, runtime="onnx")
-    seen = shown(exact, images)
-    with replacing_folder(out) as made:
-        quantised(folder / ENCODE, seen, made / ENCODE)
-        described(replace(config, version=f"{config.version}-int8"), made, (ENCODE,))
-        report = parity(exact, load(made, runtime="onnx"), images)
-        (made / PARITY).write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
-    return report
+    config = ModelConfig.read(source / CONFIG)
+    check(config, folder, calibrate)
+    exact = load(source, runtime="onnx")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as aside:
+        quantized(source / ENCODE, shown(exact, calibrate), aside / ENCODE)
+        described(replace(config, version=f"{config.version}-int8"), aside, (ENCODE,))
+        parity = compared(exact, load(aside), compare or calibrate)
+        (aside / PARITY).write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
+        for name in CARRIED:
+            if (source / name).is_file():
+                shutil.copy(source / name, aside / name)
+    return parity
 
 
-def check(config: ModelConfig, images: Sequence[Image]) -> None:
-    """Refuse a model that is no student of one pass, or too few images to calibrate it."""
+def check(config: ModelConfig, folder: Path, images: Sequence[Image]) -> None:
+    """Refuse a model that is no student of one pass, a folder that holds something, or too few images."""
     if config.output != DIRECT or ENCODE not in config.files:
-        raise ValueError(f"{config.name} gives {config.output}; only students of one pass are made int8 here")
+        raise ValueError(f"{config.name} gives {config.output}; of models on planes students of one pass become int8")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there; choose another folder with -o")
     if len(images) < FEWEST:
         raise ValueError(f"{len(images)} images say too little of what {config.name} sees; give {FEWEST} at least")
 
@@ -98,40 +103,21 @@ def shown(model: Model, images: Iterable[Image]) -> list[NDArray[np.float32]]:
     return watched.seen
 
 
-class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
-    """What onnxruntime measures activations on."""
-
-    def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
-        self.images: Iterator[NDArray[np.float32]] = iter(images)
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """Return the next input, None after the last."""
-        image = next(self.images, None)
-        return None if image is None else {"image": image[None]}
-
-
-def quantised(source: Path, seen: Iterable[NDArray[np.float32]], target: Path) -> None:
-    """Write an ONNX file with convolutions in 8 bits, those that are first and last excepted."""
+def quantized(source: Path, seen: Iterable[NDArray[np.float32]], target: Path) -> None:
+    """Write an ONNX file in 8 bits, but for the first convolution and the last."""
     graph = onnx.load(source)
     store_single(graph.graph)
     with tempfile.TemporaryDirectory() as folder:
-        plain, ready = Path(folder) / "plain.onnx", Path(folder) / "ready.onnx"
+        plain = Path(folder) / ENCODE
         onnx.save(graph, plain)
-        quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        convolutions = [node.name for node in onnx.load(ready).graph.node if node.op_type == "Conv"]
-        quantization.quantize_static(
-            ready,
-            target,
-            Calibration(seen),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=[convolutions[0], convolutions[-1]],
-            extra_options={"CalibMovingAverage": True},
-        )
-    finished = onnx.load(target)
-    anonymise(finished)
-    onnx.save(finished, target)
+        to_int8(plain, target, ({"image": image[None]} for image in seen), operations=None, spare=ends)
+    save(onnx.load(target), target)
+
+
+def ends(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the first convolution and the last."""
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    return [convolutions[0], convolutions[-1]]
 
 
 def store_single(graph: onnx.GraphProto) -> None:
@@ -145,7 +131,7 @@ def store_single(graph: onnx.GraphProto) -> None:
         graph.node.remove(cast)
 
 
-def parity(exact: Model, other: Model, images: Sequence[Image]) -> Parity:
+def compared(exact: Model, other: Model, images: Sequence[Image]) -> Parity:
     """Return how near two models are to each other on some images."""
     matchings, dices, largest = [], [], 0.0
     for image in images:
