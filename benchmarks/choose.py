@@ -20,18 +20,17 @@ from promptless.image import Image
 from promptless.masks import Masks
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.model import ImageEmbedding, Model
-from promptless.pipeline import in_pixels
+from promptless.pipeline import answered, in_pixels
 from promptless.propose import propose
 from promptless.view import View
-from promptless.windows import decode
 
 SCORES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def decoded(view: View, embedding: ImageEmbedding, model: Model, config: ProposalConfig) -> Masks:
-    """Return all decoded objects of an image."""
+    """Return all objects of an image, however they score."""
     prompts = in_pixels(propose(embedding.maps, config), view.image.shape, view.zoom)
-    return decode(model, embedding.features, prompts, view.zoom)
+    return answered(model, embedding, prompts, view.zoom)
 
 
 def settings(arguments: argparse.Namespace, start: ProposalConfig) -> Iterator[ProposalConfig]:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
 from made_up import NullModel, discs, picture, scattered
-from promptless.config import Kind, ModelConfig, ProposalConfig, WindowConfig
-from promptless.export import export
+from promptless.config import Kind, ModelConfig, ProposalConfig, Teacher, WindowConfig
+from promptless.export import export, export_direct
+from promptless.networks.direct import Direct, DirectSize, inherited
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.networks.sam import SamSize
+from promptless.registry import model_hash
 from promptless.train.decoder import DecoderTask
 
 torch.set_num_threads(1)
@@ -21,6 +25,7 @@ SIZE = PromptableSize(
     sam=SamSize(embedding=32, patch=8, width=16, layers=1, heads=2, window=4, mlp=64, decoder_heads=2),
     cells=8,
 )
+STUDENT = DirectSize(widths=(6, 8, 16), fold=2)
 CONFIG = ModelConfig(
     name="tiny",
     version="1",
@@ -76,6 +81,25 @@ def tiny_folder(tiny, tmp_path_factory):
     """The model folder of `tiny`."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     export(tiny, CONFIG, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def student(tiny):
+    """A network of one pass that begins as the prompt generator of `tiny` on half the grid, so it knows discs."""
+    torch.manual_seed(0)
+    network = Direct(STUDENT)
+    network.load_state_dict(inherited(network, tiny.generator))
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def student_folder(student, tiny_folder, tmp_path_factory):
+    """The model folder of `student`, whose teacher is `tiny`."""
+    folder = tmp_path_factory.mktemp("students") / "quick"
+    teacher = Teacher("tiny", model_hash(ModelConfig.read(tiny_folder / "config.json")), 0.5)
+    config = replace(CONFIG, name="quick", output="direct", pad=student.stride, teacher=teacher)
+    export_direct(student, config, folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from promptless.config import ModelConfig, PointsConfig, ProposalConfig, WindowC
 from promptless.image import Image
 from promptless.labels import as_masks
 from promptless.masks import Mask, Masks
-from promptless.model import Decoded, ImageEmbedding
+from promptless.model import Decoded, ImageEmbedding, Undecoding, undecoded
 from promptless.prompts import Prompt, Prompts
 from promptless.result import Segmentation
 
@@ -48,6 +48,20 @@ class NullModel:
     def decode(self, windows, point_coords, point_labels, mask_logits, has_mask):
         logits = np.where(has_mask[:, None, None, None], 8 * mask_logits, -8).astype(np.float32)
         return Decoded(logits, np.full((len(windows), 1), self.iou, np.float32))
+
+
+class DirectModel(NullModel, Undecoding):
+    """`NullModel` that decodes nothing: an object's quality is how bright it is."""
+
+    decode = Undecoding.decode
+
+    def __init__(self) -> None:
+        super().__init__(replace(NULL, name="direct", output="direct"))
+
+    def encode(self, image):
+        maps = super().encode(image).maps
+        brightness = np.clip(image.mean(axis=0), 0.01, 0.99)
+        return undecoded(np.concatenate([maps, np.log(brightness / (1 - brightness))[None]]).astype(np.float32))
 
 
 class ClassModel(NullModel):

@@ -113,3 +113,48 @@ def test_a_bad_prompts_file_is_one_line_and_changes_nothing(image, run, tmp_path
     assert len(answer.stderr.splitlines()) == 1
     assert "for an image of 9 x 9 pixels, but this one has 64 x 72" in answer.stderr
     assert np.array_equal(labels_in(tmp_path / "out"), before)
+
+
+@pytest.fixture
+def quick(student_folder, tiny_folder, tmp_path):
+    """Run `segment` with a student of one pass, whose teacher is the tiny model."""
+
+    def command(*arguments):
+        where = ["-o", tmp_path / "out", "--model", student_folder, "--threads", 1]
+        return CliRunner().invoke(app, ["segment", *map(str, [*arguments, *where])])
+
+    return command
+
+
+def test_clicks_on_a_students_result_are_decoded_by_its_teacher(image, quick, tiny_folder, tmp_path):
+    assert quick(image).exit_code == 0
+    before = labels_in(tmp_path / "out")
+    answer = quick(image, "--point", "58,60", "--negative", "16,16", "--teacher", tiny_folder)
+    assert answer.exit_code == 0, answer.output
+    record = json.loads((tmp_path / "out" / "a_manifest.json").read_text())
+    assert (record["model"]["name"], record["edits"][0]["model"]["name"]) == ("quick", "tiny")
+    after = labels_in(tmp_path / "out")
+    kept = (before != before[16, 16]) & (before > 0)
+    assert np.array_equal(after[kept], before[kept])
+
+
+def test_a_students_prompts_file_can_be_edited(image, quick, tiny_folder, tmp_path):
+    quick(image)
+    path = tmp_path / "out" / "a_prompts.json"
+    content = json.loads(path.read_text())
+    del content["prompts"][1]
+    path.write_text(json.dumps(content))
+    assert "2 objects (1 deleted)" in quick(image, "--prompts", path, "--teacher", tiny_folder).stdout
+
+
+def test_a_teacher_that_is_not_here_is_asked_for(image, quick):
+    quick(image)
+    answer = quick(image, "--point", "58,60")
+    assert answer.exit_code == 1
+    assert "--teacher FOLDER" in answer.output
+
+
+def test_what_does_not_go_with_a_student_is_wrong_usage(image, quick, run, tiny_folder):
+    assert quick(image, "--keep-embedding").exit_code == 2
+    answer = run("segment", image, "--teacher", tiny_folder)
+    assert (answer.exit_code, "decodes prompts itself" in answer.output) == (2, True)

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 UPSCALING = 4
 """SAM's mask decoder answers with four logits per cell of the embedding and axis."""
-INSTANCES, SEMANTIC, VOXELS = "instances", "semantic", "voxels"
-"""What a model gives: every object decoded on its own; one mask from one set of prompts (SAC, as published); or a
-class for every voxel of a scan (AutoProSAM)."""
+INSTANCES, DIRECT, SEMANTIC, VOXELS = OUTPUTS = ("instances", "direct", "semantic", "voxels")
+"""What a model gives: every object decoded on its own; all objects in one pass, none decoded (a planar student); one
+mask from one set of prompts (SAC, as published); or a class for every voxel of a scan (AutoProSAM)."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class ModelConfig:
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
     min_score: float = 0.5
-    output: str = INSTANCES  # or SEMANTIC, VOXELS
+    output: str = INSTANCES  # or DIRECT, SEMANTIC, VOXELS
     volume: VolumeConfig | None = None  # of a model whose output is VOXELS
     input_size: int | None = None  # pixels per side: the most that the image encoder takes; None: any
     adapter: AdapterConfig | None = None  # None: the model stands alone
@@ -247,8 +247,8 @@ class ModelConfig:
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.output not in (INSTANCES, SEMANTIC, VOXELS):
-            raise ValueError(f'output is {self.output!r}; it must be "{INSTANCES}", "{SEMANTIC}" or "{VOXELS}"')
+        if self.output not in OUTPUTS:
+            raise ValueError(f"output is {self.output!r}; it must be one of {', '.join(OUTPUTS)}")
         if (self.output == VOXELS) != (self.volume is not None):
             raise ValueError(f'output = "{VOXELS}" and [volume] belong together; {self.name} has one without the other')
 
@@ -260,9 +260,14 @@ class ModelConfig:
         return Needed(self.network.get("backbone", ""), self.network.get("sha256", ""))
 
     @property
+    def tells_objects(self) -> bool:
+        """Whether the model tells apart objects that touch."""
+        return self.output in (INSTANCES, DIRECT)
+
+    @property
     def maps(self) -> int:
-        """How many maps the prompt generator yields: foreground, interior distance for instances, one per class."""
-        return (2 if self.output == INSTANCES else 1) + self.class_maps
+        """How many maps the prompt generator yields: those by what the model gives, and one per class."""
+        return OWN_MAPS[self.output] + self.class_maps
 
     @property
     def class_maps(self) -> int:
@@ -301,6 +306,8 @@ class ModelConfig:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
+OWN_MAPS = {INSTANCES: 2, DIRECT: 3, SEMANTIC: 1, VOXELS: 1}
+"""Foreground, interior distance where objects are told apart, and quality where none is decoded."""
 NESTED = {"kind": Kind, "window": WindowConfig, "proposals": ProposalConfig, "points": PointsConfig}
 
 

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from promptless import labels as label_images
 from promptless.classify import class_maps, classified
-from promptless.config import SEMANTIC
+from promptless.config import DIRECT, SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.image import Shape
-from promptless.loading import load
+from promptless.loading import load, teacher_of
 from promptless.masks import Mask, Masks
 from promptless.model import Model
 from promptless.pipeline import DEFAULTS, Progress, begun
 from promptless.prompts import BACKGROUND, OBJECT, USER, Prompt, Prompts, digest
-from promptless.record import Steps
+from promptless.record import Steps, named
 from promptless.result import Segmentation
 from promptless.semantic import NO_EDITING
 from promptless.stitch import cut
@@ -46,6 +46,7 @@ def edit(
     prompts: Prompts,
     model: str | Path | Model = "nuclei",
     *,
+    teacher: str | Path | Model | None = None,
     embeddings: Embeddings | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Segmentation:
@@ -55,14 +56,16 @@ def edit(
     decoded again; an object whose prompt is gone (or has the state "deleted") is removed. All other objects
     keep their pixels, labels and scores. What is added or changed gets only pixels that are free; its label
     is the prompt's id, so labels may have gaps. Where the model sees nothing for an edited prompt, the earlier
-    object stays, and a warning says so. `embeddings` saves looking at the image again.
+    object stays, and a warning says so. `embeddings` saves looking at the image again. A model that decodes
+    nothing leaves that to its `teacher`, which is the one that ships unless another place is named.
     """
     model, steps = load(model) if isinstance(model, str | Path) else model, Steps()
     if model.config.output == SEMANTIC:
         raise ValueError(f"{model.config.name} {NO_EDITING}")
     changes = Changes.between(previous, prompts)
     view = View.recorded(previous, model)
-    decoded = answers(view, previous, changes.asked, model, embeddings, steps, progress)
+    decoder = decoding(model, teacher) if changes.asked else model
+    decoded = answers(view, previous, changes.asked, decoder, embeddings, steps, progress)
     with steps.timed("assemble"):
         stay = [*changes.kept, *unanswered(changes, decoded)]
         kept = previous.masks.take(np.isin(previous.masks.ids, stay))
@@ -70,8 +73,15 @@ def edit(
         labels, masks = laid(canvas, kept, decoded, changes.asked, previous.manifest["arguments"]["min_score"])
     tell(changes, decoded, masks)
     final = surviving(prompts, changes, masks)
-    record = recorded(previous, final, changes, steps)
+    record = recorded(previous, final, changes, decoder, steps)
     return Segmentation(previous.image, labels, masks, final, record)
+
+
+def decoding(model: Model, teacher: str | Path | Model | None) -> Model:
+    """Return the model that decodes prompts for `model`: itself, or its teacher."""
+    if model.config.output != DIRECT:
+        return model
+    return teacher_of(model.config, teacher) if teacher is None or isinstance(teacher, str | Path) else teacher
 
 
 def blank(source: Any, model: Model, **arguments: Any) -> Segmentation:
@@ -239,8 +249,8 @@ def surviving(prompts: Prompts, changes: Changes, masks: Masks) -> Prompts:
     return Prompts(prompts.shape, tuple(given[i] for i in masks.ids.tolist()))
 
 
-def recorded(previous: Segmentation, final: Prompts, changes: Changes, steps: Steps) -> dict[str, Any]:
-    """Return the manifest of an edited segmentation: the previous one, and what was done to it."""
+def recorded(previous: Segmentation, final: Prompts, changes: Changes, decoder: Model, steps: Steps) -> dict[str, Any]:
+    """Return the manifest of an edited segmentation: the previous one, what was done to it, and by which model."""
     digests = asked_digests(previous, final, changes)
     present = {p.id for p in final.items}
     entry = {
@@ -248,6 +258,7 @@ def recorded(previous: Segmentation, final: Prompts, changes: Changes, steps: St
         "edited": [p.id for p in changes.asked if p.state == "edited" and p.id in present],
         "without_object": [p.id for p in changes.asked if p.id not in present],
         "deleted": sorted(set(changes.deleted) & set(previous.masks.ids.tolist())),
+        "model": named(decoder.config),
         "seconds": steps.rounded(),
     }
     edits = [*previous.manifest.get("edits", []), entry]

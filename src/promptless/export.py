@@ -18,6 +18,7 @@ from torch.onnx import OnnxExporterError
 from promptless.config import ModelConfig
 from promptless.io.hashes import sha256
 from promptless.networks.checkpoints import WEIGHTS, half, single
+from promptless.networks.direct import Direct
 from promptless.networks.promptable import Encoded, Promptable
 from promptless.networks.sam import PromptDecoder
 from promptless.registry import CONFIG
@@ -46,12 +47,29 @@ def export(network: Promptable, config: ModelConfig, folder: Path) -> ModelConfi
     Weights are stored in half precision and computed with in single. The network given is rounded
     likewise, so that all three files hold the same values.
     """
+    rounded = rounded_in(network, folder)
+    write_both(rounded, config, folder)
+    return described(replace(config, network=asdict(network.size)), folder, (WEIGHTS, ENCODE, DECODE))
+
+
+def export_direct(network: Direct, config: ModelConfig, folder: Path) -> ModelConfig:
+    """Write likewise the folder of a model that finds its objects in one pass: one ONNX file, image to maps."""
+    rounded = rounded_in(network, folder)
+    write_onnx(rounded, folder / ENCODE, *maps_example(config))
+    return described(replace(config, network=asdict(network.size)), folder, (WEIGHTS, ENCODE))
+
+
+def rounded_in(network: N, folder: Path) -> N:
+    """Write the weights of a network into a folder, in half precision, and return a network that has the same."""
     folder.mkdir(parents=True, exist_ok=True)
     rounded = round_to_half(network).eval()
     save_file(half(rounded.state_dict()), folder / WEIGHTS)
-    write_both(rounded, config, folder)
-    files = {name: sha256(folder / name) for name in (WEIGHTS, ENCODE, DECODE)}
-    config = replace(config, network=asdict(network.size), files=files)
+    return rounded
+
+
+def described(config: ModelConfig, folder: Path, names: tuple[str, ...]) -> ModelConfig:
+    """Write the configuration of a model folder, and return it: with the hashes of these files."""
+    config = replace(config, files={name: sha256(folder / name) for name in names})
     config.write(folder / CONFIG)
     return config
 
@@ -86,6 +104,12 @@ def encode_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], 
     axes = {2: "y", 3: "x"}
     image = torch.rand(1, 3, 8 * config.pad, 12 * config.pad)
     return (image,), ["image"], ["embedding", "maps"], {"image": axes, "embedding": {2: "gy", 3: "gx"}, "maps": axes}
+
+
+def maps_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
+    """Return likewise those of the one file of a model that decodes nothing; it takes several images at once, too."""
+    axes = {0: "n", 2: "y", 3: "x"}
+    return (torch.rand(1, 3, 4 * config.pad, 6 * config.pad),), ["image"], ["maps"], {"image": axes, "maps": axes}
 
 
 def decode_example(

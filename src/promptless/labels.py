@@ -104,10 +104,12 @@ def lay(masks: Masks, order: Iterable[int], canvas: NDArray[np.int32], free_shar
     kept = []
     for i in order:
         mask = masks.masks[i].clipped(canvas.shape)
-        own = largest_part(mask.pixels)
-        free = largest_part(own & (canvas[mask.region] == 0))
+        here, own = canvas[mask.region], largest_part(mask.pixels)
+        free = own & (here == 0)
+        if free.sum() < own.sum():
+            free = largest_part(free)
         if free.sum() >= max(1.0, free_share * own.sum()):
-            canvas[mask.region][free] = i + 1
+            here[free] = i + 1
             kept.append(i)
     return kept
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptless import registry
-from promptless.config import ModelConfig
+from promptless.config import DIRECT, ModelConfig
 from promptless.model import Model, VoxelModel
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ def load(
     config = ModelConfig.read(folder / registry.CONFIG)
     if config.volume is not None:
         return voxel_model(folder, config, runtime, threads, device)  # type: ignore[return-value]  # as config tells
-    runtime = chosen(config, runtime, device, NEEDED)
+    needed = NEEDED_OF_DIRECT if config.output == DIRECT else NEEDED
+    runtime = chosen(config, runtime, device, needed)
     if config.adapter is None:
-        registry.verify(folder, config, NEEDED[runtime])
+        registry.verify(folder, config, needed[runtime])
         return RUNTIMES[runtime](folder, config, threads, device)
     if runtime != "torch":
         raise ValueError(f"{folder} holds an adapter, which runs on torch; `promptless adapter merge` makes ONNX of it")
@@ -56,12 +57,38 @@ def suited(config: ModelConfig, device: str, needed: Files) -> str:
     return "onnx" if "onnx" in held and not (gpu and "torch" in held) else "torch"
 
 
+def teacher_of(
+    config: ModelConfig, folder: str | Path | None = None, *, threads: int | None = None, device: str = "auto"
+) -> Model:
+    """Load the teacher of a student, which decodes prompts where the student decodes nothing.
+
+    It is the model that ships under the name that `config` has for it, or the one in `folder`, and must be that very
+    model: the hash says.
+    """
+    assert config.teacher is not None, "a model that decodes nothing is taught"
+    wanted = config.teacher
+    try:
+        teacher = load(wanted.name if folder is None else folder, threads=threads, device=device)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{config.name} leaves prompts to its teacher {wanted.name}, which is not here; name its folder with "
+            "--teacher FOLDER, or `teacher=`"
+        ) from error
+    if registry.model_hash(teacher.config) != wanted.sha256:
+        raise ValueError(
+            f"{config.name} was taught by another {wanted.name} than {teacher.config.name} {teacher.config.version} "
+            f"(hash {wanted.sha256[:12]}, not {registry.model_hash(teacher.config)[:12]}); name the folder of that one "
+            "with --teacher FOLDER, or `teacher=`"
+        )
+    return teacher
+
+
 def onnx_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
     """Open a model with onnxruntime."""
-    from promptless.runtimes.onnx import OnnxModel
+    from promptless.runtimes.onnx import OnnxDirect, OnnxModel
 
     check_processor(config, device)
-    return OnnxModel(folder, config, threads)
+    return (OnnxDirect if config.output == DIRECT else OnnxModel)(folder, config, threads)
 
 
 def check_processor(config: ModelConfig, device: str) -> None:
@@ -76,10 +103,10 @@ def check_processor(config: ModelConfig, device: str) -> None:
 def torch_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
     """Open a model with torch, which must be installed."""
     try:
-        from promptless.runtimes.torch import TorchModel
+        from promptless.runtimes.torch import TorchDirect, TorchModel
     except ImportError as error:
         raise ImportError(f"the torch runtime needs {error.name}: pip install 'promptless[sam]'") from error
-    return TorchModel.load(folder, config, threads, device)
+    return (TorchDirect if config.output == DIRECT else TorchModel).load(folder, config, threads, device)
 
 
 def adapted_model(folder: Path, config: ModelConfig, threads: int | None, device: str) -> Model:
@@ -129,6 +156,8 @@ def torch_voxel_model(folder: Path, config: ModelConfig, threads: int | None, de
 Files = Mapping[str, tuple[str, ...]]
 NEEDED: Files = {"onnx": ("encode.onnx", "decode.onnx"), "torch": ("model.safetensors",)}
 """The files that each runtime reads."""
+NEEDED_OF_DIRECT: Files = {"onnx": ("encode.onnx",), "torch": NEEDED["torch"]}
+"""Those of a model that decodes nothing."""
 NEEDED_OF_VOXELS: Files = {"onnx": ("network.onnx",), "torch": ("trained.safetensors",)}
 """Those of a model on volumes."""
 RUNTIMES: dict[str, Callable[[Path, ModelConfig, int | None, str], Model]] = {"onnx": onnx_model, "torch": torch_model}

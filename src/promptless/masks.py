@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import add, le
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,12 @@ class Mask:
     @property
     def stop(self) -> Shape:
         """Where the crop ends, half open."""
-        return tuple(a + n for a, n in zip(self.start, self.pixels.shape, strict=True))
+        return tuple(map(add, self.start, self.pixels.shape))
 
     @property
     def region(self) -> tuple[slice, ...]:
         """The crop's place in the image."""
-        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(map(slice, self.start, self.stop))
 
     @property
     def box(self) -> NDArray[np.int64]:
@@ -71,6 +72,8 @@ class Mask:
 
     def clipped(self, shape: Shape) -> Mask:
         """Return the part of the object that lies inside an image of `shape`."""
+        if min(self.start) >= 0 and all(map(le, self.stop, shape)):
+            return self
         inside = tuple(
             slice(max(0, -a), max(0, min(b, n) - a)) for a, b, n in zip(self.start, self.stop, shape, strict=True)
         )

@@ -48,6 +48,28 @@ class Model(Protocol):
         """Answer prompts on windows of an embedding; shapes as in `promptless.networks.sam.PromptDecoder`."""
 
 
+class Undecoding:
+    """What decodes nothing: a model that finds its objects in one pass, and leaves edited prompts to its teacher."""
+
+    config: ModelConfig
+
+    def decode(
+        self,
+        windows: Array,
+        point_coords: Array,
+        point_labels: NDArray[np.int64],
+        mask_logits: Array,
+        has_mask: NDArray[np.bool_],
+    ) -> Decoded:
+        """Refuse; see `promptless.loading.teacher_of`."""
+        raise TypeError(f"{self.config.name} finds its objects in one pass and decodes no prompts; its teacher does")
+
+
+def undecoded(maps: Array) -> ImageEmbedding:
+    """Return what a model that decodes nothing has seen: maps (map, *spatial), and no features."""
+    return ImageEmbedding(np.zeros((0, *maps.shape[1:]), np.float32), maps)
+
+
 @runtime_checkable
 class SemanticModel(Model, Protocol):
     """A model that can also answer with one mask of everything it has seen (SAM and SAC, as published)."""

@@ -10,10 +10,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from promptless import direct, semantic, stitch, voxels
 from promptless import labels as label_images
-from promptless import semantic, stitch, voxels
 from promptless.classify import class_maps, classified
-from promptless.config import SEMANTIC, VOXELS, ModelConfig
+from promptless.config import DIRECT, SEMANTIC, VOXELS, ModelConfig
 from promptless.embeddings import Embeddings
 from promptless.errors import UnreadableImageError
 from promptless.image import Image, Shape
@@ -151,6 +151,8 @@ def found_in(
         own = points or Points.of(ndim=len(view.image.shape))
         return semantic.segmented(empty, view, model, own, steps, progress)
     refuse(points, f"{model.config.name} decodes every object on its own; give points with --point, or to `edit`")
+    if model.config.output == DIRECT:
+        refuse(embeddings, f"{model.config.name} has no embeddings to keep: edits are decoded by its teacher")
     cuts = view.tiles(*sides(empty))
     found: list[Masks] = []
     asked: list[Prompt] = []
@@ -243,12 +245,19 @@ def segment_tile(
     """Return the objects that a tile owns, in coordinates of the image, and the prompt of each."""
     prompts, embedding = proposals(view, tile, model, embeddings, steps)
     with steps.timed("decode"):
-        masks = decode(model, embedding.features, prompts, view.zoom)
+        masks = answered(model, embedding, prompts, view.zoom)
         masks = classified(masks, class_maps(embedding.maps, model.config), view.zoom)
     with steps.timed("assemble"):
         masks = stitch.owned(masks.take(masks.scores >= min_score), tile, view.image.shape)
     by_id = {prompt.id: prompt for prompt in prompts.items}
     return masks, [by_id[i].moved(tile.offset) for i in masks.ids]
+
+
+def answered(model: Model, embedding: ImageEmbedding, prompts: Prompts, zoom: float) -> Masks:
+    """Return what a model answers to prompts: what it decodes, or what it has said already in its one pass."""
+    if model.config.output == DIRECT:
+        return direct.taken(prompts, embedding.maps, zoom, model.config.proposals.foreground)
+    return decode(model, embedding.features, prompts, zoom)
 
 
 def proposals(

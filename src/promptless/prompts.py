@@ -44,11 +44,10 @@ class Prompt:
             raise ValueError(
                 f"prompt {self.id} has {len(self.points)} points and {len(self.point_labels)} point labels"
             )
-        if not np.isin(self.point_labels, (OBJECT, BACKGROUND)).all():
-            raise ValueError(
-                f"prompt {self.id} has point labels {self.point_labels.tolist()}; use 1 (object) or 0 (not)"
-            )
-        if self.box is None and self.coarse is None and OBJECT not in self.point_labels:
+        marks = self.point_labels.tolist()
+        if not {OBJECT, BACKGROUND}.issuperset(marks):
+            raise ValueError(f"prompt {self.id} has point labels {marks}; use 1 (object) or 0 (not)")
+        if self.box is None and self.coarse is None and OBJECT not in marks:
             raise ValueError(
                 f"prompt {self.id} does not say where the object is; give a point labelled 1, a box or a mask"
             )

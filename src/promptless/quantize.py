@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,22 @@ class Examples(CalibrationDataReader):  # type: ignore[misc]
         return next(self.rest, None)
 
 
-def to_int8(source: Path, target: Path, examples: Iterable[Inputs], operations: tuple[str, ...] = OPERATIONS) -> None:
+def none(graph: onnx.GraphProto) -> list[str]:
+    """Spare no operation of a graph."""
+    return []
+
+
+def to_int8(
+    source: Path,
+    target: Path,
+    examples: Iterable[Inputs],
+    operations: tuple[str, ...] | None = OPERATIONS,
+    spare: Callable[[onnx.GraphProto], list[str]] = none,
+) -> None:
     """Write a network, `source` in single precision, in 8 bits; ranges of activations are those met in `examples`.
 
     Weights have a scale per channel; values are signed and symmetric for weights, and lie around any zero otherwise.
+    `operations` are those in 8 bits, None for all that can be; `spare` names nodes of the graph that are not.
     """
     with tempfile.TemporaryDirectory() as folder:
         plain, made = Path(folder) / "plain.onnx", Path(folder) / "made.onnx"
@@ -42,7 +54,8 @@ def to_int8(source: Path, target: Path, examples: Iterable[Inputs], operations: 
             made,
             Examples(examples),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(operations),
+            op_types_to_quantize=None if operations is None else list(operations),
+            nodes_to_exclude=spare(onnx.load(plain).graph),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
@@ -71,12 +72,18 @@ def of_scan(image: Image, config: ModelConfig, arguments: dict[str, Any], crops:
 def made_with(config: ModelConfig, arguments: dict[str, Any], packages: Iterable[str]) -> dict[str, Any]:
     """Return the versions of what is installed of `packages`, the model, and what was asked."""
     versions = {"promptless": __version__, "python": platform.python_version()}
+    found = {name: installed(name) for name in packages}
     return {
-        "versions": versions
-        | {name: metadata.version(name) for name in packages if find_spec(MODULES.get(name, name))},
+        "versions": versions | {name: version for name, version in found.items() if version is not None},
         "model": named(config),
         "arguments": {name: plain(value) for name, value in arguments.items()},
     }
+
+
+@cache
+def installed(name: str) -> str | None:
+    """Return the version of a package, None where it is not there; looking takes milliseconds, so once."""
+    return metadata.version(name) if find_spec(MODULES.get(name, name)) else None
 
 
 def pictured(image: Image) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from promptless import editing
 from promptless.batch import Job, Outcome, keep_foreign, requested, spare
-from promptless.config import SEMANTIC
+from promptless.config import DIRECT, SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.io import outputs, saved
 from promptless.io.hashes import sha256
@@ -52,6 +52,7 @@ def revise(
     folder: Path,
     revision: Revision,
     *,
+    teacher: Model | None = None,
     overwrite: bool = False,
     also: Sequence[str] = (),
     overlay: str | None = None,
@@ -62,7 +63,8 @@ def revise(
 
     The result that is edited is the one in `folder`, else the one beside the prompts file; with `overwrite`,
     or where there is none, prompts from a file are all decoded, and clicks are merged with automatic prompts.
-    `also` and `overlay` are those of `Segmentation.save`; what there was of both is written again.
+    `teacher` decodes for a model that decodes nothing. `also` and `overlay` are those of `Segmentation.save`; what
+    there was of both is written again.
     A file that promptless did not write is not replaced unless `overwrite`; the prompts may have been edited.
     """
     place = folder / job.below
@@ -78,7 +80,8 @@ def revise(
         result = asked_again(job, model, revision, previous, progress, options)
     else:
         previous = previous or begun(job, model, revision, kept, progress, options)
-        result = editing.edit(previous, revision.of(previous), model, embeddings=kept, progress=progress)
+        wanted = revision.of(previous)
+        result = editing.edit(previous, wanted, model, teacher=teacher, embeddings=kept, progress=progress)
     record = {"requested": requested(model, options)} | result.manifest | {"overlay": style}
     paths = outputs.save(replace(result, manifest=record), place, job.name, kinds)
     return Outcome(job, "done", result.n_objects, result.image.origin, summary(result), paths)
@@ -116,7 +119,9 @@ def begun(
     """Return what a revision begins with where there is no result: nothing for a prompts file, else all objects."""
     if revision.prompts is not None:
         return editing.blank(job.source, model, **options)
-    return segment(job.source, model, embeddings=kept, progress=progress, **options)
+    return segment(
+        job.source, model, embeddings=None if model.config.output == DIRECT else kept, progress=progress, **options
+    )
 
 
 def as_before(name: str, record: dict[str, Any], options: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -147,35 +147,70 @@ def card(
 
 @models.command("export")
 def export_(
-    model: Annotated[str, typer.Argument(help="Folder of a model on volumes.", metavar="MODEL")],
+    model: Annotated[
+        str, typer.Argument(help="A model on volumes, or a student of one pass (--int8).", metavar="MODEL")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the ONNX model; it must not be there.")],
     int8: Annotated[bool, typer.Option("--int8", help="Compute in 8 bits; needs --calibrate.")] = False,
     calibrate: Annotated[
-        list[Path] | None, typer.Option(help="Scans, or folders of them, that ranges of values are learned from.")
+        list[Path] | None,
+        typer.Option(help="Scans, or images, or folders of them, that ranges of values are learned from."),
     ] = None,
     compare: Annotated[
-        list[Path] | None, typer.Option(help="Scans to compare runtimes on; one is made of noise without them.")
+        list[Path] | None,
+        typer.Option(help="What both are compared on; without, a scan made of noise, or the images to calibrate by."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write a model on volumes as ONNX, which runs without torch, and tell how near it comes to the original."""
+    """Write a model on volumes as ONNX, which runs without torch, and tell how near it comes to the original.
+
+    A student of one pass is ONNX already; with --int8 it is written in 8 bits.
+    """
     if int8 != bool(calibrate):
         raise typer.BadParameter("8 bits need scans to calibrate by, and nothing else does", param_hint="--int8")
     need_torch()
     with reporting(verbose, "interrupted; nothing was written"):
-        from promptless import registry, volume_export
-        from promptless.io import scans
-        from promptless.io.scans.folders import scans_in
+        from promptless import registry
+        from promptless.config import DIRECT, ModelConfig
 
-        known = [scans.read(path) for path in scans_in(calibrate or ())]
-        judged = [(path.name, scans.read(path)) for path in scans_in(compare or ())]
-        told = volume_export.export(registry.find(model), output, judged, known)
-        typer.echo(
-            f"labels of both: mean Dice {told.mean_dice:.4f}; logits, of at most {told.largest_logit:.3g}, differ by "
-            f"{told.largest_difference:.2g} at most; on {', '.join(told.scans)}",
-            err=True,
-        )
+        source = registry.find(model)
+        config = ModelConfig.read(source / registry.CONFIG)
+        if config.output == DIRECT and not int8:
+            raise ValueError(
+                f"{config.name} is ONNX already; --int8 with --calibrate IMAGES makes it compute in 8 bits"
+            )
+        write = student_in_8_bits if config.output == DIRECT else volumes_as_onnx
+        typer.echo(write(source, output, calibrate or (), compare or ()), err=True)
         typer.echo(f"{output}")
+
+
+def volumes_as_onnx(source: Path, output: Path, calibrate: Iterable[Path], compare: Iterable[Path]) -> str:
+    """Write a model on volumes as ONNX, and return in words how near it comes to the original."""
+    from promptless import volume_export
+    from promptless.io import scans
+    from promptless.io.scans.folders import scans_in
+
+    known = [scans.read(path) for path in scans_in(calibrate)]
+    judged = [(path.name, scans.read(path)) for path in scans_in(compare)]
+    told = volume_export.export(source, output, judged, known)
+    return (
+        f"labels of both: mean Dice {told.mean_dice:.4f}; logits, of at most {told.largest_logit:.3g}, differ by "
+        f"{told.largest_difference:.2g} at most; on {', '.join(told.scans)}"
+    )
+
+
+def student_in_8_bits(source: Path, output: Path, calibrate: Iterable[Path], compare: Iterable[Path]) -> str:
+    """Write a student of one pass in 8 bits, and return in words how near it comes to the original."""
+    from promptless import direct_export
+    from promptless.io import readers
+    from promptless.io.readers.folders import images_in
+
+    known, judged = ([readers.read(path) for path in images_in(paths)] for paths in (calibrate, compare))
+    told = direct_export.export(source, output, known, judged)
+    return (
+        f"objects of both: AP at IoU .9 {told.ap90:.4f}, pixel Dice {told.dice:.4f}; logits differ by "
+        f"{told.largest:.2g} at most; on {told.images} images"
+    )
 
 
 def naming(advance: Callable[[float, str], None], name: str) -> Callable[[float], None]:

@@ -34,7 +34,7 @@ from promptless.cli.edge import (
     threads_from_environment,
     writable,
 )
-from promptless.config import VOXELS
+from promptless.config import DIRECT, VOXELS
 
 if TYPE_CHECKING:
     from promptless.batch import Job, Outcome
@@ -65,6 +65,10 @@ def segment(
     point: Annotated[list[str] | None, typer.Option(metavar="Y,X", help="There is an object here (one image).")] = None,
     negative: Annotated[
         list[str] | None, typer.Option(metavar="Y,X", help="This is not part of the object here (one image).")
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Where the model lies that decodes prompts for a student of one pass.", metavar="FOLDER"),
     ] = None,
     keep_embedding: Annotated[
         bool, typer.Option("--keep-embedding", help="Keep what the encoder saw, for quick edits (512 B per 16 pixels).")
@@ -124,6 +128,7 @@ def segment(
             overlay=overlay,
             recursive=recursive,
             keep_embedding=keep_embedding,
+            teacher=teacher,
         )
         large.run(
             images,
@@ -145,7 +150,7 @@ def segment(
     more = listed(also or [], outputs.ON_REQUEST, "--also")
     one_of(overlay or outputs.PLAIN, outputs.OVERLAYS, "--overlay")
     planar: dict[str, Any] = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "halo": halo}
-    planar |= {"also": more or None, "overlay": overlay, "keep_embedding": keep_embedding}
+    planar |= {"also": more or None, "overlay": overlay, "keep_embedding": keep_embedding, "teacher": teacher}
     clicks = {"prompts": prompts, "point": point, "negative": negative}
     of_scans: dict[str, Any] = {"frame": frame, "series": series, "flips": flips}
     of_scans |= {"save_probabilities": save_probabilities, "save_prompt": save_prompt}
@@ -162,6 +167,7 @@ def segment(
         outcomes: list[Outcome] = []
         if any(clicks.values()):
             revision = asked(todo, prompts, point or [], negative or [])
+            options["teacher"] = taught(loaded.config, teacher, threads, device)
             outcomes.append(revised(todo[0], loaded, output, revision, quiet, **options))
             typer.echo(as_line(outcomes[0]) if as_json else as_text(outcomes[0]))
             finish(outcomes, 0, quiet)
@@ -173,6 +179,23 @@ def segment(
                     as_line(outcome) if as_json else as_text(outcome), err=outcome.state == "failed" and not as_json
                 )
     finish(outcomes, passed_over(images, recursive, output, loaded.config), quiet)
+
+
+def refuse_for_student(config: ModelConfig, keep_embedding: bool, teacher: Path | None) -> None:
+    """Refuse what does not go with a student that decodes nothing, or with any other model."""
+    if config.output == DIRECT and keep_embedding:
+        raise typer.BadParameter(
+            f"{config.name} makes none; what its teacher sees for an edit is kept then", param_hint="--keep-embedding"
+        )
+    if config.output != DIRECT and teacher is not None:
+        raise typer.BadParameter(f"{config.name} decodes prompts itself", param_hint="--teacher")
+
+
+def taught(config: ModelConfig, teacher: Path | None, threads: int | None, device: str) -> Model | None:
+    """Return the model that decodes prompts for a student of one pass, None for any other model."""
+    from promptless.loading import teacher_of
+
+    return teacher_of(config, teacher, threads=threads, device=device) if config.output == DIRECT else None
 
 
 def work(images: list[Path], recursive: bool, output: Path | None, config: ModelConfig) -> list[Job]:
@@ -205,8 +228,9 @@ def chosen(config: ModelConfig, planar: dict[str, Any], of_scans: dict[str, Any]
     if config.output == VOXELS:
         also = tuple(kind for kind in SCANS_ON_REQUEST if of_scans[f"save_{kind}"])
         return {**{name: of_scans[name] for name in ("frame", "series", "flips")}, "tile": tile, "also": also}
+    refuse_for_student(config, planar["keep_embedding"], planar["teacher"])
     tile, halo = tiling(config, tile, planar["halo"])
-    kept = {name: value for name, value in planar.items() if name != "keep_embedding"}
+    kept = {name: value for name, value in planar.items() if name not in ("keep_embedding", "teacher")}
     return {**kept, "tile": tile, "halo": halo, "also": planar["also"] or ()}
 
 

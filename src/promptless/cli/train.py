@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from promptless.cli.edge import Lines, Quiet, Verbose, bar, chatter, fail, repor
 
 if TYPE_CHECKING:
     from promptless.train.adapters import Outcome
+    from promptless.train.distill_planar import Recipe as PlanarRecipe
     from promptless.train.volume.recipe import VolumeRecipe
 
 
@@ -44,15 +45,14 @@ def train(
     with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
             from promptless.train import adapters, devices, processes, recipes
-            from promptless.train.volume import recipe as volume_recipe
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         placeable(output)
         where, main = devices.find(device), processes.main()
-        if recipe is not None and volume_recipe.is_for_volumes(recipe):
+        by_kind = None if recipe is None else special(recipe, data=data, backbone=backbone)
+        if by_kind is not None:
             refuse_force(force)
-            voxels = volume_recipe.read(recipe, data=data, backbone=backbone)
-            on_volumes(voxels, output, resume=resume, device=device, quiet=quiet)
+            by_kind(output, resume=resume, device=device, quiet=quiet)
             return
         told, terminal = main and not quiet, sys.stderr.isatty()
         with bar(1, shown=told and terminal) as moved:
@@ -83,6 +83,20 @@ def refuse_force(force: bool) -> None:
         raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
 
 
+def special(recipe: Path, *, data: Path | None, backbone: str | None) -> Callable[..., None] | None:
+    """Return what trains by a recipe that is for volumes, or for a planar student; None for all others."""
+    from promptless.train import distill_planar
+    from promptless.train.volume import recipe as volume_recipe
+
+    if volume_recipe.is_for_volumes(recipe):
+        return partial(on_volumes, volume_recipe.read(recipe, data=data, backbone=backbone))
+    if not distill_planar.is_distillation(recipe):
+        return None
+    if backbone is not None:
+        raise typer.BadParameter("a student has none; its recipe names its teacher", param_hint="--backbone")
+    return partial(of_student, distill_planar.read(recipe, data=data))
+
+
 def on_volumes(recipe: VolumeRecipe, output: Path, *, resume: bool, device: str, quiet: bool) -> None:
     """Train a model on volumes, and print its table."""
     from promptless.train import processes
@@ -98,6 +112,18 @@ def on_volumes(recipe: VolumeRecipe, output: Path, *, resume: bool, device: str,
     if not quiet:
         columns([HEADER, *made.rows()])
     typer.echo(f"{output}")
+
+
+def of_student(recipe: PlanarRecipe, output: Path, *, resume: bool, device: str, quiet: bool) -> None:
+    """Train a planar student, and say where it lies."""
+    from promptless.train import distill_planar, processes
+
+    told, terminal = processes.main() and not quiet, sys.stderr.isatty()
+    with bar(1, shown=told and terminal) as moved:
+        advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
+        made = distill_planar.train(recipe, output, resume=resume, device=device, progress=advance)
+    if processes.main():
+        typer.echo(f"{made}")
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> None:

@@ -80,25 +80,32 @@ def near_zoom(sample: Sample, seen: float, rng: np.random.Generator) -> float:
 def take_patch(sample: Sample, geometry: Geometry, size: int) -> tuple[Array, NDArray[np.int32]]:
     """Return the patch (channel, size, size) in [0, 1] and its labels, the image mirrored beyond its border."""
     image = torch.from_numpy(scaled(sample.pixels, *sample.range))[None]
-    labels = torch.from_numpy(sample.labels.astype(np.float32))[None, None]
     n = geometry.reduction
     padded = tuple(round_up(length, n) for length in sample.labels.shape)
     if n > 1:
         missing = [after - length for after, length in zip(padded, sample.labels.shape, strict=True)]
         image = functional.avg_pool2d(functional.pad(image, (0, missing[1], 0, missing[0]), "replicate"), n)
     coarse = sampling_grid(padded, geometry, size)
-    grid = sampling_grid(sample.labels.shape, geometry, size)
     patch = functional.grid_sample(image, coarse, "bilinear", "reflection", align_corners=False)[0].numpy()
-    objects = functional.grid_sample(labels, grid, "nearest", "reflection", align_corners=False)[0, 0].numpy()
-    return patch, label(objects.astype(np.int32), connectivity=1).astype(np.int32)
+    return patch, parted(take_nearest(sample.labels, geometry, size))
+
+
+def take_nearest(values: NDArray[np.integer], geometry: Geometry, size: int) -> NDArray[np.int32]:
+    """Return the whole numbers (size, size) of the very pixels that `take_patch` takes the labels of."""
+    image = torch.from_numpy(values.astype(np.float32))[None, None]
+    grid = sampling_grid(values.shape, geometry, size)
+    found = functional.grid_sample(image, grid, "nearest", "reflection", align_corners=False)[0, 0]
+    return found.numpy().astype(np.int32)
+
+
+def parted(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return labels in which every connected part is an object: a mirrored object is another one."""
+    return np.asarray(label(labels, connectivity=1), np.int32)
 
 
 def take_classes(sample: Sample, geometry: Geometry, size: int) -> NDArray[np.int64]:
     """Return the class map (size, size) of the patch that `take_patch` takes, from the very same pixels."""
-    classes = torch.from_numpy(sample.class_map.astype(np.float32))[None, None]
-    grid = sampling_grid(sample.labels.shape, geometry, size)
-    found = functional.grid_sample(classes, grid, "nearest", "reflection", align_corners=False)[0, 0]
-    return found.numpy().astype(np.int64)
+    return take_nearest(sample.class_map, geometry, size).astype(np.int64)
 
 
 def sampling_grid(shape: tuple[int, ...], geometry: Geometry, size: int) -> torch.Tensor:

@@ -14,7 +14,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.config import INSTANCES
 from promptless.image import Image, Shape
 from promptless.io import lazy
 from promptless.io.atomic import replacing
@@ -107,7 +106,7 @@ def as_tuples(value: Any) -> Any:
 def planned(source: Path, fingerprint: str, model: Model, request: Request) -> Plan:
     """Return how an image is segmented: which level of it, how the model looks at it, which tiles."""
     config = model.config
-    if config.output != INSTANCES:
+    if not config.tells_objects:
         raise ValueError(f"{config.name} does not tell objects apart by tiles; segment with it without .zarr")
     tile, halo = tiling(config, request.tile, request.halo)
     min_score = config.min_score if request.min_score is None else request.min_score

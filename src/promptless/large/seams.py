@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from promptless.config import INSTANCES
 from promptless.image import Image, Shape
 from promptless.io import lazy
 from promptless.labels import paint
@@ -57,7 +56,7 @@ def seams(
 
     Arguments are those of `promptless.large.segment`; without `roi` the middle of the image is taken.
     """
-    if model.config.output != INSTANCES:
+    if not model.config.tells_objects:
         raise ValueError(f"{model.config.name} does not tell objects apart by tiles, so there are none to compare")
     tile, halo = tiling(model.config, tile, halo)
     with lazy.opened(source, page, channel) as pyramid:

@@ -14,7 +14,7 @@ class Features(NamedTuple):
     """What one pass of the U-Net over an image yields."""
 
     maps: Tensor  # (batch, outputs, *spatial): logits at full resolution
-    embedding: Tensor  # (batch, channel, *spatial / 4): decoder features at stride 4
+    embedding: Tensor  # (batch, channel, *spatial / 4): decoder features at stride 4, without a fold
 
 
 class UNet(nn.Module):
@@ -22,20 +22,21 @@ class UNet(nn.Module):
 
     `widths` are the channels per level, from full resolution downwards; each level halves the grid.
     Spatial sizes must be multiples of `stride`. Nothing in it looks at the whole image, so that in
-    evaluation mode the result at a pixel depends on its surroundings alone.
+    evaluation mode the result at a pixel depends on its surroundings alone. With `fold` the first level
+    is on a grid that is so much coarser than the image, and the head answers for each pixel of a cell.
     """
 
-    def __init__(self, widths: tuple[int, ...], outputs: int, channels: int = 3) -> None:
+    def __init__(self, widths: tuple[int, ...], outputs: int, channels: int = 3, fold: int = 1) -> None:
         super().__init__()
-        self.widths, self.stride = widths, 2 ** (len(widths) - 1)
+        self.widths, self.fold, self.stride = widths, fold, fold * 2 ** (len(widths) - 1)
         wide, fine = widths[1:], widths[:-1]
-        self.stem = nn.Sequential(convolution(channels, widths[0]), convolution(widths[0], widths[0]))
+        self.stem = nn.Sequential(folding(channels, widths[0], fold), convolution(widths[0], widths[0]))
         self.down = nn.ModuleList(
             nn.Sequential(convolution(a, b, stride=2), convolution(b, b)) for a, b in zip(fine, wide, strict=True)
         )
         self.lateral = nn.ModuleList(nn.Conv2d(b, a, 1, bias=False) for a, b in zip(fine, wide, strict=True))
         self.up = nn.ModuleList(nn.Sequential(convolution(a, a), convolution(a, a)) for a in fine)
-        self.head = nn.Conv2d(widths[0], outputs, 1)
+        self.head = nn.Conv2d(widths[0], outputs * fold**2, 1)
 
     def forward(self, image: Tensor) -> Features:
         """Return maps and stride-4 features of `image` (batch, channel, *spatial)."""
@@ -49,7 +50,7 @@ class UNet(nn.Module):
             x = self.up[level](x + levels[level])
             if level == 2:
                 embedding = x
-        return Features(self.head(x), embedding)
+        return Features(functional.pixel_shuffle(self.head(x), self.fold), embedding)
 
 
 def fitted_heads(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -67,8 +68,18 @@ def fitted_heads(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
     """Return a 3x3 convolution with batch norm and ReLU."""
+    return normed(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), outputs)
+
+
+def folding(inputs: int, outputs: int, fold: int) -> nn.Module:
+    """Return a convolution of 3x3 cells of `fold` x `fold` pixels, one answer per cell, with batch norm and ReLU."""
+    return normed(nn.Conv2d(inputs, outputs, 3 * fold, fold, padding=fold, bias=False), outputs)
+
+
+def normed(convolution: nn.Module, outputs: int) -> nn.Module:
+    """Return a convolution with batch norm and ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        convolution,
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )

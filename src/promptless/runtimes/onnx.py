@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from promptless.config import ModelConfig
 from promptless.crops import filled
 from promptless.image import Shape
-from promptless.model import Array, Decoded, ImageEmbedding, Room
+from promptless.model import Array, Decoded, ImageEmbedding, Room, Undecoding, undecoded
 
 ENCODE, DECODE = "encode.onnx", "decode.onnx"
 NETWORK = "network.onnx"
@@ -84,6 +84,19 @@ class OnnxVoxelModel:
     def room(self, crop: Shape) -> Room:
         """Return about what memory a crop takes; see `promptless.model.MeasuredVoxelModel`."""
         return Room(self.limits.bytes_per_voxel * prod(filled(crop, self.limits.multiple)))
+
+
+class OnnxDirect(Undecoding):
+    """A model folder's one ONNX file, from an image to maps."""
+
+    def __init__(self, folder: Path, config: ModelConfig, threads: int | None = None) -> None:
+        self.config = config
+        self._encode = session(folder / ENCODE, threads)
+
+    def encode(self, image: Array) -> ImageEmbedding:
+        """Look at an image; see `promptless.model.Model`."""
+        (maps,) = self._encode.run(("maps",), {"image": image[None]})
+        return undecoded(np.asarray(maps)[0])
 
 
 def session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from promptless.config import ModelConfig
 from promptless.image import Shape
-from promptless.model import Array, Decoded, ImageEmbedding, Room, VoxelAnswer
+from promptless.model import Array, Decoded, ImageEmbedding, Room, Undecoding, VoxelAnswer, undecoded
 from promptless.networks import devices
 from promptless.networks.adapted import Adapted
 from promptless.networks.checkpoints import WEIGHTS
+from promptless.networks.direct import Direct
 from promptless.networks.footprint import peak_bytes
 from promptless.networks.promptable import Promptable
 from promptless.networks.volume.autoprosam import AutoProSam
@@ -75,6 +76,22 @@ class TorchModel(Placed[Promptable | Adapted]):
         logits = self.network.decoder.whole(*(self.tensor(array)[None] for array in arrays))
         answer: Array = logits[0].cpu().numpy()
         return answer
+
+
+class TorchDirect(Placed[Direct], Undecoding):
+    """A network that finds its objects in one pass; see `promptless.model.Model`."""
+
+    @classmethod
+    def load(
+        cls, folder: Path, config: ModelConfig, threads: int | None = None, device: str = devices.AUTO
+    ) -> TorchDirect:
+        """Load the network in a model folder."""
+        return cls(Direct.load(config.network, folder / WEIGHTS), config, threads, device)
+
+    @torch.inference_mode()
+    def encode(self, image: Array) -> ImageEmbedding:
+        """Look at an image; see `promptless.model.Model`."""
+        return undecoded(self.network(self.tensor(image)[None])[0].cpu().numpy())
 
 
 class TorchVoxelModel(Placed[nn.Module]):

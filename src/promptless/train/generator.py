@@ -65,7 +65,7 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Return the weighted mean binary cross-entropy, less the target's own entropy: 0 is perfect."""
     loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     floor = functional.binary_cross_entropy(target, target, reduction="none")
-    return ((loss - floor) * weight).sum() / weight.sum()
+    return ((loss - floor) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -166,6 +166,8 @@ def parsed(path: Path) -> dict[str, Any]:
 
 def check_phases(phases: Iterable[str], model: ModelConfig, start: str | None, where: str) -> None:
     """Raise where something else is trained than what the model gives, or nothing, from nothing."""
+    if model.output not in PHASES:
+        raise ValueError(f"{where} has the output {model.output}, which is taught; name a [distill] teacher, a student")
     fitting, named = PHASES[model.output], list(phases)
     strange = [name for name in named if name not in fitting]
     if strange or not (named or start):
@@ -329,7 +331,7 @@ def weights(recipe: Recipe, samples: Sequence[Sample]) -> Mapping[str, float]:
 
 def scales(model: ModelConfig, samples: Sequence[Sample]) -> dict[str, float]:
     """Return the scale at which a model will look at each sample, by id."""
-    kind = model.kind if model.output == INSTANCES else replace(model.kind, small_px=0.0)  # see view.glanced_at
+    kind = model.kind if model.tells_objects else replace(model.kind, small_px=0.0)  # see view.glanced_at
     return {sample.id: seen_at(sample, kind) for sample in samples}
 
 
