@@ -37,8 +37,8 @@ def test_a_student_in_8_bits_finds_what_it_found(eight, student_folder):
     exact, quick = load(student_folder, threads=1), load(folder, threads=1)
     image = images()[1]
     assert segment(image, quick).n_objects == segment(image, exact).n_objects == 6
-    assert report.ap90 > 0.9
-    assert report.dice > 0.95
+    assert report.largest < 0.2  # of logits up to 10
+    assert report.dice > 0.9  # half of a cell's pixels are exactly at the threshold here
 
 
 def test_its_convolutions_compute_in_8_bits_but_for_the_first_and_last(eight):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from promptless import library
+from promptless import library, registry
 from promptless.io.hashes import sha256
 from promptless.networks import backbones
 from promptless.networks.checkpoints import WEIGHTS, read
@@ -334,3 +334,10 @@ def test_two_processes_that_pull_at_once_fetch_once(home, server, checkpoint):
     assert {out for out, _ in outputs} == {f"{home / 'models/sam'}\n"}
     assert all("licence Apache-2.0" in err for _, err in outputs)
     assert [path for path, _ in server.asked] == ["/good"]
+
+
+def test_a_student_that_ships_is_no_backbone(student_folder, monkeypatch):
+    monkeypatch.setattr(registry, "WEIGHTS", student_folder.parent)
+    assert (registry.names(), registry.backbones()) == (["quick"], [])
+    with pytest.raises(ValueError, match="quick decodes no prompts"):
+        library.load("quick")

@@ -199,3 +199,16 @@ def test_the_command_trains_students_and_refuses_what_they_have_not(data, tiny_f
     assert answer.stdout.splitlines()[-1] == str(data / "run" / "model")
     for option in (["--force"], ["--backbone", "nuclei"]):
         assert CliRunner().invoke(app, ["train", str(path), "-o", str(data / "run"), *option]).exit_code == 2
+
+
+def test_a_teacher_and_a_folder_are_enough(data, tiny_folder):
+    told = ["distill", str(tiny_folder), "--student", "little", "--data", str(data / "set"), "--steps", "1"]
+    answer = CliRunner().invoke(app, [*told, "--unlabelled", str(data / "more"), "-o", str(data / "mine")])
+    assert answer.exit_code == 0, answer.output
+    model = load(data / "mine" / "model", threads=1)
+    assert (model.config.name, model.config.min_score) == (
+        "mine",
+        ModelConfig.read(tiny_folder / "config.json").min_score,
+    )
+    refused = CliRunner().invoke(app, [*told, "--labelled", "1", "-o", str(data / "other")])
+    assert (refused.exit_code, "which have neither" in refused.output) == (2, True)

@@ -70,12 +70,12 @@ def find(name: str) -> Path:
 
 def absent(name: str) -> FileNotFoundError:
     """Return what to tell whoever asks for a backbone that is not here."""
-    near = get_close_matches(name, [*registry.names(), *PUBLISHED, *names()], n=1)
+    near = get_close_matches(name, [*registry.backbones(), *PUBLISHED, *names()], n=1)
     meant = f"did you mean {near[0]}? " if near and near[0] != name else ""
     remedy = f"promptless models pull {name}" if name in PUBLISHED else "promptless models list"
     return FileNotFoundError(
         f"there is no backbone {name!r}; {meant}in {home()} there is {', '.join(names()) or 'nothing yet'}, and "
-        f"{', '.join(registry.names())} ships with promptless; try: {remedy}"
+        f"{', '.join(registry.backbones())} ships with promptless; try: {remedy}"
     )
 
 
@@ -121,6 +121,10 @@ def load(name: str) -> Backbone:
 
     digest = verify(name)[WEIGHTS]
     if name in registry.names():
+        if name not in registry.backbones():
+            raise ValueError(
+                f"{name} decodes no prompts, so it is no backbone; of what ships take {', '.join(registry.backbones())}"
+            )
         return BACKBONES[name](registry.find(name), digest)
     return BACKBONES[provenance(find(name)).backbone](find(name), digest)
 
@@ -200,7 +204,7 @@ def under(adapter: AdapterConfig | Needed) -> str:
     A model on volumes `inflates` one, which is found likewise.
     """
     what = "adapter" if isinstance(adapter, AdapterConfig) else "model"
-    here = {name: weights_hash(name) for name in (*registry.names(), *names())}
+    here = {name: weights_hash(name) for name in (*registry.backbones(), *names())}
     if here.get(adapter.backbone) == adapter.sha256:
         return adapter.backbone
     same = [name for name, digest in here.items() if digest == adapter.sha256]

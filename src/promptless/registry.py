@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from promptless.config import ModelConfig
+from promptless.config import INSTANCES, ModelConfig
 from promptless.io.hashes import sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -17,6 +17,11 @@ CONFIG = "config.json"
 def names() -> list[str]:
     """Return the names of the models that ship with promptless."""
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG}"))
+
+
+def backbones() -> list[str]:
+    """Return the names of those of them that can be adapted: what decodes prompts."""
+    return [name for name in names() if ModelConfig.read(WEIGHTS / name / CONFIG).output == INSTANCES]
 
 
 def fitting(n_axes: int) -> list[str]:

@@ -9,21 +9,28 @@ from typing import Annotated
 import typer
 
 from promptless.cli.edge import Quiet, Verbose, chatter, fail, reporting
-from promptless.cli.train import on_volumes, placeable
+from promptless.cli.train import of_student, on_volumes, placeable
 
 
 def distill(
     teacher: Annotated[str, typer.Argument(help="The model to learn from, by name or folder.", metavar="TEACHER")],
     student: Annotated[
         str,
-        typer.Option(help="unet3d_s (quick on a processor), swinunetr_tiny, swinunetr_small or swinunetr_base."),
+        typer.Option(
+            help="unet2d_s for images; for scans unet3d_s (quick on a processor), swinunetr_tiny, _small or _base."
+        ),
     ],
     data: Annotated[
-        Path, typer.Option(help="Labelled scans: images/, labels/ and split.json, as for training.", metavar="FOLDER")
+        Path,
+        typer.Option(
+            help="Labelled scans: images/, labels/ and split.json, as for training; or a prepared folder of images.",
+            metavar="FOLDER",
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the student, and its training.")],
     unlabelled: Annotated[
-        Path | None, typer.Option(help="Scans without labels, of which the teacher alone speaks.", metavar="FOLDER")
+        Path | None,
+        typer.Option(help="Scans or images without labels, of which the teacher alone speaks.", metavar="FOLDER"),
     ] = None,
     labelled: Annotated[
         int | None, typer.Option(min=1, help="Read the labels of so many training scans only, the first by hash.")
@@ -47,7 +54,8 @@ def distill(
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
-            from promptless.train import devices
+            from promptless.networks import direct
+            from promptless.train import devices, distill_planar
             from promptless.train.distill import Distilling
             from promptless.train.volume import students
             from promptless.train.volume.recipe import check_variety
@@ -56,6 +64,16 @@ def distill(
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         placeable(output)
         devices.find(device)
+        if student in direct.STUDENTS:
+            if labelled is not None or flips:
+                raise typer.BadParameter(
+                    f"{student} is for images, which have neither", param_hint="--labelled, --flips"
+                )
+            own = distill_planar.SCHEDULE if steps is None else replace(distill_planar.SCHEDULE, steps=steps)
+            how, name = Distilling(teacher, weight), output.absolute().name
+            planar = distill_planar.recipe_for(how, student, data, name, unlabelled=unlabelled, seed=seed, schedule=own)
+            of_student(planar, output, resume=resume, device=device, quiet=quiet)
+            return
         check_variety(WIDE, flips, "--flips")
         schedule = students.SCHEDULE if steps is None else replace(students.SCHEDULE, steps=steps)
         recipe = students.recipe_for(

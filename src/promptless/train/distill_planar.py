@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ import torch
 
 from promptless.config import DIRECT, INSTANCES, ModelConfig, Teacher, from_dict
 from promptless.data import prepared
-from promptless.data.augment import VARIETIES
+from promptless.data.augment import VARIETIES, WIDE
 from promptless.data.sample import Sample
 from promptless.export import export_direct
 from promptless.io import readers
@@ -40,6 +41,9 @@ UNLABELLED = "unlabelled"
 """The category of images without labels."""
 EVERY = 8
 """Of so many items one is of an image without labels, where there are any."""
+PATCH = 256
+SCHEDULE = Schedule(steps=3000, batch=8)
+"""How a student is trained where no recipe says so."""
 ASKING = 0.1
 """The share of a run's progress that asking the teacher is told as."""
 
@@ -91,7 +95,7 @@ def read(path: Path, *, data: Path | None = None) -> Recipe:
         content["student"],
         content.get("inherits", True),
         from_dict(Schedule, {k: v for k, v in training.items() if k != "patch"}, f"{where}, [training]"),
-        training.get("patch", 256),
+        training.get("patch", PATCH),
         ModelConfig.from_dict({**content["model"], "output": DIRECT}, where),
     )
 
@@ -104,6 +108,43 @@ def check(content: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where} {problem}; a recipe for a planar student knows {', '.join(sorted(KNOWN))}")
     if content.get("every", EVERY) < 2:
         raise ValueError(f"{where} says every = {content['every']}; of so many items one has no labels, so 2 at least")
+
+
+def recipe_for(
+    how: Distilling,
+    student: str,
+    data: Path,
+    name: str,
+    *,
+    unlabelled: Path | None = None,
+    seed: int = 0,
+    schedule: Schedule = SCHEDULE,
+) -> Recipe:
+    """Return what makes a student, called `name`, of a teacher and a prepared folder; thresholds are the teacher's.
+
+    Each kind of image is drawn as often as it is there.
+    """
+    config = ModelConfig.read(find(how.teacher) / CONFIG)
+    ids = split_in(data / prepared.SPLIT)
+    kinds = Counter(
+        entry.get("category", prepared.UNSORTED) for entry in prepared.index(data) if entry["id"] in ids["train"]
+    )
+    return Recipe(
+        "folder",
+        data,
+        ids,
+        () if unlabelled is None else (unlabelled,),
+        EVERY,
+        seed,
+        kinds,
+        WIDE,
+        how,
+        student,
+        True,
+        schedule,
+        PATCH,
+        replace(config, name=name, version="1", output=DIRECT, network={}, files={}, adapter=None, classes=()),
+    )
 
 
 KNOWN = {
