@@ -130,6 +130,8 @@ def in_words(plan: Plan) -> Iterator[str]:
     y, x = plan.shape
     size = "not known (--mpp gives it): pixels are taken as they are" if plan.spacing is None else f"{plan.spacing} um"
     yield f"{Path(plan.source).name}: would be segmented"
+    if plan.depth > 1:
+        yield f"  planes        {plan.depth} along z, one by one"
     yield f"  level         {plan.level}, {y} x {x} pixels, each {plan.downsample[0]:g} of the largest level"
     yield f"  pixel size    {size}; seen {plan.zoom:g} times as large by the model"
     yield f"  black, white  {plan.low:g}, {plan.high:g}"
@@ -140,7 +142,7 @@ def in_words(plan: Plan) -> Iterator[str]:
 
 def shown(plan: Plan) -> dict[str, Any]:
     """Return what a plan says as JSON values."""
-    names = ("source", "level", "shape", "spacing", "downsample", "zoom", "tile", "halo", "tissue")
+    names = ("source", "level", "shape", "spacing", "downsample", "zoom", "tile", "halo", "tissue", "depth")
     return {name: getattr(plan, name) for name in names} | {"tiles": len(plan.tiles)}
 
 
@@ -173,7 +175,8 @@ def told(summary: Summary, as_json: bool, quiet: bool) -> None:
     for note in () if quiet else summary.notes:
         typer.echo(f"note: {note}", err=True)
     for failure in summary.failures:
-        place = ", ".join(f"{axis} {a} to {b}" for axis, (a, b) in zip("yx", failure.region, strict=True))
+        axes = "zyx"[-len(failure.region) :]
+        place = ", ".join(f"{axis} {a} to {b}" for axis, (a, b) in zip(axes, failure.region, strict=True))
         typer.echo(f"not segmented: {place}: {failure.message}", err=True)
     if summary.failures:
         typer.echo(f"{len(summary.failures)} tiles failed and are empty; --resume tries them again", err=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from math import log, prod
 from pathlib import Path
 from typing import Any, cast
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from promptless.config import INSTANCES
 from promptless.image import Image, Shape
-from promptless.io import lazy
+from promptless.io import lazy, ngff
 from promptless.io.atomic import replacing
 from promptless.io.lazy.pyramid import Pyramid
+from promptless.io.readers.choice import STACK
 from promptless.large import tissue
 from promptless.model import Model
 from promptless.tiles import Tile
@@ -29,6 +31,8 @@ FEW = 2**27
 """Up to so many values, an image is looked at as a small one is, to tell black from white; else blocks of it are."""
 BLOCKS, BLOCK = 24, 64
 """Blocks per axis of a larger image that tell black from white, and their pixels per side."""
+PLANES = 24
+"""Planes of a stack, at most, that do."""
 SAMPLES = 65_536
 """Bytes read at each place of a file that tell it from others."""
 PLACES = 64
@@ -58,8 +62,8 @@ class Plan:
     fingerprint: str
     request: Request
     level: int
-    shape: Shape
-    spacing: tuple[float, ...] | None  # um
+    shape: Shape  # (y, x)
+    spacing: tuple[float, ...] | None  # um, (y, x)
     downsample: tuple[float, ...]  # pixels of the largest level per pixel
     low: float
     high: float
@@ -68,9 +72,11 @@ class Plan:
     tile: int  # model pixels, as is `halo`
     halo: int
     min_score: float
-    tiles: tuple[int, ...]  # numbers of those that are looked at
+    tiles: tuple[int, ...]  # numbers of those that are looked at, counted through all planes
     roi: tuple[tuple[int, int], ...] | None = None  # start, stop
     tissue: float | None = None  # share of the image, where only tissue is looked at
+    depth: int = 1  # planes along z, looked at one by one
+    pitch: float | None = None  # um from one to the next
 
     def write(self, folder: Path) -> None:
         """Write the plan down."""
@@ -84,11 +90,25 @@ class Plan:
         return cls(**{**content, "request": Request(**content["request"])})
 
     @contextmanager
-    def view(self) -> Iterator[View]:
-        """Open the image as the model looks at it."""
-        with lazy.opened(Path(self.source), self.request.page, self.request.channel) as pyramid:
-            image = sized(pyramid.image(self.level), self.spacing)
-            yield View(image, self.low, self.high, self.zoom, self.align)
+    def views(self) -> Iterator[Callable[[int], View]]:
+        """Open the image; yield what gives each of its planes as the model looks at it."""
+        with opened(Path(self.source), self.request) as pyramid:
+            yield partial(self.view, pyramid)
+
+    def view(self, pyramid: Pyramid, z: int) -> View:
+        """Return plane `z` of the image as the model looks at it."""
+        image = sized(pyramid.plane(z).image(self.level), self.spacing)
+        return View(image, self.low, self.high, self.zoom, self.align)
+
+    @property
+    def labelled(self) -> Shape:
+        """The shape of the label image: (y, x), or (z, y, x) of a stack."""
+        return self.shape if self.depth == 1 else (self.depth, *self.shape)
+
+    @property
+    def chunks(self) -> Shape:
+        """Pixels per side that a file of the label image holds."""
+        return ngff.chunked(self.shape) if self.depth == 1 else ngff.PLANES
 
     def other(self, request: Request, fingerprint: str) -> list[str]:
         """Return in what this plan differs from what is asked now."""
@@ -104,6 +124,11 @@ def as_tuples(value: Any) -> Any:
     return {k: as_tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
+def opened(source: Path, request: Request) -> AbstractContextManager[Pyramid]:
+    """Open the plane of an image that is asked for, or all planes of a z-stack."""
+    return lazy.opened(source, STACK if request.page is None else request.page, request.channel)
+
+
 def planned(source: Path, fingerprint: str, model: Model, request: Request) -> Plan:
     """Return how an image is segmented: which level of it, how the model looks at it, which tiles."""
     config = model.config
@@ -111,20 +136,21 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         raise ValueError(f"{config.name} does not tell objects apart by tiles; segment with it without .zarr")
     tile, halo = tiling(config, request.tile, request.halo)
     min_score = config.min_score if request.min_score is None else request.min_score
-    with lazy.opened(source, request.page, request.channel) as pyramid:
+    with opened(source, request) as pyramid:
         level = nearest(pyramid, config.kind.pixel_size, request.mpp)
         at = pyramid.levels[level]
         spacing = at.spacing if request.mpp is None else tuple(request.mpp * step for step in at.downsample)
-        image = sized(pyramid.image(level), spacing)
-        view = View.of(image, model, values(image.data))
+        image = sized(pyramid.plane(pyramid.depth // 2).image(level), spacing)
+        view = View.of(image, model, values_of(pyramid, level))
         roi = None if request.roi is None else region(request.roi, at.downsample, at.shape)
         tiles = view.tiles(tile, halo)
         chosen = [i for i, part in enumerate(tiles) if roi is None or meets(part, roi)]
         share = None
         if request.only is not None:
-            mask = tissue.found(pyramid)
+            mask = tissue.found(flat(pyramid))
             share = float(mask.mean())
             chosen = [i for i in chosen if tissue.reaches(mask, tiles[i].core, at.shape)]
+        everywhere = tuple(z * len(tiles) + i for z in range(pyramid.depth) for i in chosen)
     return Plan(
         str(source.resolve()),
         fingerprint,
@@ -140,10 +166,22 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         tile,
         halo,
         min_score,
-        tuple(chosen),
+        everywhere,
         roi,
         share,
+        pyramid.depth,
+        pyramid.pitch,
     )
+
+
+def flat(pyramid: Pyramid) -> Pyramid:
+    """Return an image of one plane, refusing a stack."""
+    if pyramid.depth > 1:
+        raise ValueError(
+            f"tissue is told from glass on a slide, but the image has {pyramid.depth} planes along z; "
+            "leave --tissue out, or choose a plane with --page"
+        )
+    return pyramid
 
 
 def sized(image: Image, spacing: tuple[float, ...] | None) -> Image:
@@ -178,6 +216,13 @@ def region(roi: tuple[int, ...], downsample: tuple[float, ...], shape: Shape) ->
 def meets(tile: Tile, roi: tuple[tuple[int, int], ...]) -> bool:
     """Return whether a tile's core reaches into a region."""
     return all(s.start < b and a < s.stop for s, (a, b) in zip(tile.core, roi, strict=True))
+
+
+def values_of(pyramid: Pyramid, level: int) -> NDArray[np.generic]:
+    """Return values that tell black from white, of all planes together, as many as of one."""
+    n = min(PLANES, pyramid.depth)
+    planes = np.linspace(0, pyramid.depth - 1, n).round().astype(int).tolist()
+    return np.concatenate([values(pyramid.plane(z).image(level).data)[::n] for z in planes])
 
 
 def values(pixels: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -106,8 +106,8 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
             paths = publish(bench, out, n_objects, failures, steps)
         if not failures:
             shutil.rmtree(parts)
-    notes = (*bench.view.image.origin.notes, *([UNSIZED] if plan.spacing is None else []))
-    return Summary(paths, n_objects, len(bench.tiles), len(plan.tiles), failures, plan.tissue, notes)
+    notes = (*bench.view(0).image.origin.notes, *([UNSIZED] if plan.spacing is None else []))
+    return Summary(paths, n_objects, bench.n_tiles, len(plan.tiles), failures, plan.tissue, notes)
 
 
 def preview(source: str | Path, model: Model, **options: Any) -> Plan:
@@ -205,11 +205,14 @@ def find(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> tuple[F
     if failed and len(failed) == len(plan.tiles):
         raise ValueError(f"every tile failed, the first of them since {failed[0].error}")
     write_reaches(bench, FOUND)
-    cores = {outcome.number: bench.tiles[outcome.number].core for outcome in failed}
-    return tuple(
-        Failure(o.number, tuple((s.start, s.stop) for s in cores[o.number]), o.error)
-        for o in sorted(failed, key=lambda o: o.number)
-    )
+    return tuple(Failure(o.number, region(bench, o.number), o.error) for o in sorted(failed, key=lambda o: o.number))
+
+
+def region(bench: Bench, number: int) -> tuple[tuple[int, int], ...]:
+    """Return which pixels of the label image a tile answers for, as (start, stop) per axis."""
+    z, tile = bench.place(number)
+    plane = [] if bench.plan.depth == 1 else [(z, z + 1)]
+    return (*plane, *((s.start, s.stop) for s in tile.core))
 
 
 def settle(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> int:
@@ -232,15 +235,25 @@ def draw(hands: Crew, bench: Bench, out: Path, n_objects: int, version: str, ste
     plan, path = bench.plan, bench.parts / OUT
     if not store.done(bench.parts / DRAWN):
         shutil.rmtree(path, ignore_errors=True)
-        pitch, unit = (plan.downsample, None) if plan.spacing is None else (plan.spacing, "micrometer")
+        pitch, units = scale(plan)
         dtype = np.dtype(np.uint16 if n_objects <= np.iinfo(np.uint16).max else np.uint32)
         image = relative(Path(plan.source), ngff.path_of(out, NAME))
-        ngff.create(path, NAME, plan.shape, dtype, pitch=pitch, unit=unit, version=version, source=image)
+        about = {"pitch": pitch, "units": units, "version": version, "source": image, "chunks": plan.chunks}
+        ngff.create(path, NAME, plan.labelled, dtype, **about)
     first = 0
-    for shape in ngff.shapes(plan.shape):
-        stop = first + len(ngff.blocks(shape))
+    for shape in ngff.shapes(plan.labelled, plan.chunks):
+        stop = first + len(ngff.blocks(shape, plan.chunks))
         complete(taken(hands, bench, DRAWN, range(first, stop), steps, progress))
         first = stop
+
+
+def scale(plan: Plan) -> tuple[tuple[float, ...], ngff.Units]:
+    """Return the size of a pixel of the label image and its unit, along each axis."""
+    sizes = plan.downsample if plan.spacing is None else plan.spacing
+    units: ngff.Units = (None if plan.spacing is None else ngff.UM,) * len(sizes)
+    if plan.depth == 1:
+        return sizes, units
+    return (plan.pitch or 1.0, *sizes), (None if plan.pitch is None else ngff.UM, *units)
 
 
 def relative(source: Path, label: Path) -> str | None:
@@ -293,10 +306,10 @@ def recorded(bench: Bench, steps: Steps) -> dict[str, Any]:
     plan = bench.plan
     chosen = {**asdict(plan.request), "tile": plan.tile, "halo": plan.halo, "min_score": plan.min_score}
     del chosen["model"], chosen["model_hash"]
-    record = manifest(bench.model, bench.view, chosen, steps)
+    record = manifest(bench.model, bench.view(0), chosen, steps)
     record["input"] = {"name": Path(plan.source).name, "fingerprint": plan.fingerprint, "level": plan.level}
-    record["image"] |= {"downsample": list(plan.downsample), "tissue": plan.tissue}
-    return record | {"looked_at": len(plan.tiles)}
+    record["image"] |= {"downsample": list(plan.downsample), "tissue": plan.tissue, "planes": plan.depth}
+    return record | {"tiles": bench.n_tiles, "looked_at": len(plan.tiles)}
 
 
 def taken(hands: Crew, bench: Bench, step: str, numbers: Any, steps: Steps, progress: Progress) -> list[Outcome]:
@@ -325,7 +338,7 @@ def complete(failed: list[Outcome]) -> None:
 
 def write_reaches(bench: Bench, kind: str) -> Any:
     """Write the box around the objects of every tile, and return how many each has."""
-    folder, n = bench.parts / kind, len(bench.tiles)
+    folder, n = bench.parts / kind, bench.n_tiles
     reaches = np.zeros((n, len(bench.plan.shape), 2), np.int64)
     counts = np.zeros(n, np.int64)
     for number in store.done(folder):

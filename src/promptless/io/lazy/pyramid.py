@@ -55,6 +55,11 @@ class Plane:
         ordered = replace(self.choice, shape=pixels.shape).channels_first(pixels)[channels]
         return np.ascontiguousarray(ordered, ordered.dtype.newbyteorder("="))
 
+    def at(self, z: int) -> Plane:
+        """Return plane `z` of the stack of which this is a plane."""
+        index = tuple(z if axis == "Z" else i for axis, i in zip(self.scene.axes, self.choice.index, strict=True))
+        return replace(self, choice=replace(self.choice, index=index))
+
 
 @dataclass(frozen=True)
 class Level:
@@ -77,6 +82,15 @@ class Pyramid:
     levels: tuple[Level, ...]
     channel_names: tuple[str, ...] = ()
     origin: Origin = field(default_factory=Origin)
+    depth: int = 1  # planes along z; this is the first of them
+    pitch: float | None = None  # um from one to the next
+
+    def plane(self, z: int) -> Pyramid:
+        """Return plane `z` of a stack, which is 0 where there is but one."""
+        if self.depth == 1:
+            return self
+        levels = [replace(level, pixels=cast("Plane", level.pixels).at(z)) for level in self.levels]
+        return replace(self, levels=tuple(levels))
 
     def image(self, level: int) -> Image:
         """Return a level as an image whose pixels are read when they are sliced."""
@@ -91,10 +105,11 @@ def of_image(image: Image) -> Pyramid:
 
 
 def of_planes(planes: list[Plane], choice: Choice, spacings: list[tuple[float, ...] | None]) -> Pyramid:
-    """Return a pyramid of planes, the largest first."""
+    """Return a pyramid of planes, the largest first; levels of a stack that have fewer planes along z are left out."""
     full = planes[0].shape[1:]
     levels = [
         Level(plane, spacing, tuple(a / b for a, b in zip(full, plane.shape[1:], strict=True)))
         for plane, spacing in zip(planes, spacings, strict=True)
+        if choice.depth in (1, plane.scene.n_pages)
     ]
-    return Pyramid(tuple(levels), choice.names, choice.origin)
+    return Pyramid(tuple(levels), choice.names, choice.origin, choice.depth)

@@ -15,7 +15,7 @@ from promptless.errors import UnreadableImageError
 from promptless.image import Shape
 from promptless.io.lazy.pyramid import Plane, Pyramid, of_planes
 from promptless.io.readers.arrays import axes_of
-from promptless.io.readers.choice import choose
+from promptless.io.readers.choice import Page, choose
 from promptless.io.readers.metadata import plausible
 from promptless.io.readers.scene import Scene
 from promptless.tiles import Region, within
@@ -32,7 +32,7 @@ Metadata = dict[str, Any]
 
 
 @contextmanager
-def ome_zarr(path: Path, page: int | None, channel: int | str | None) -> Iterator[Pyramid]:
+def ome_zarr(path: Path, page: Page, channel: int | str | None) -> Iterator[Pyramid]:
     """Open one plane of an OME-Zarr image at all its levels, or of a zarr array at its one."""
     node = node_at(path)
     yield of_array(node, page, channel) if hasattr(node, "shape") else of_group(node, page, channel)
@@ -110,14 +110,14 @@ class Labels:
         return np.asarray(self.array[tuple(inside.get(i, 0) for i in range(self.array.ndim))])
 
 
-def of_array(array: Any, page: int | None, channel: int | str | None) -> Pyramid:
+def of_array(array: Any, page: Page, channel: int | str | None) -> Pyramid:
     """Return a zarr array that says nothing of its axes."""
     known = Scene(axes_of(array), array.shape, np.dtype(array.dtype))
     choice = choose([known], page, channel)
     return noting(of_planes([Plane(array, known, choice)], choice, [None]), [array])
 
 
-def of_group(group: Any, page: int | None, channel: int | str | None) -> Pyramid:
+def of_group(group: Any, page: Page, channel: int | str | None) -> Pyramid:
     """Return the first multiscale image of a group."""
     about = metadata(group)
     if "multiscales" not in about:
@@ -128,7 +128,14 @@ def of_group(group: Any, page: int | None, channel: int | str | None) -> Pyramid
     choice = choose(scenes[:1], page, channel)
     sizes = [spacing(described, number) for number in range(len(arrays))]
     planes = [Plane(array, known, choice) for array, known in zip(arrays, scenes, strict=True)]
-    return noting(of_planes(planes, choice, sizes), arrays)
+    found = replace(of_planes(planes, choice, sizes), pitch=distance(described))
+    return noting(found, arrays)
+
+
+def distance(described: Metadata) -> float | None:
+    """Return how far planes lie apart along z, in micrometres, None where that is not known."""
+    known = spacing(described, 0, "z")
+    return None if known is None else known[0]
 
 
 def metadata(group: Any) -> Metadata:
@@ -194,7 +201,7 @@ def noting(pyramid: Pyramid, arrays: list[Any]) -> Pyramid:
     """Say where chunks of the largest level are not there: zarr reads them as its fill value."""
     array = arrays[0]
     missing = array.nchunks - array.nchunks_initialized
-    if array.nchunks == array.nchunks_initialized or missing <= 0:
+    if missing <= 0:
         return pyramid
     note = f"{missing} of {array.nchunks} chunks are not stored, and read as {array.fill_value}"
     origin = replace(pyramid.origin, notes=(*pyramid.origin.notes, note))
