@@ -51,6 +51,15 @@ def test_planes_of_a_stack_are_segmented_one_by_one(planes, tmp_path):
     assert (record["image"]["planes"], record["tiles"]) == (4, summary.n_tiles)
 
 
+@pytest.mark.parametrize("axes", ["xzy", "yxz", "tczyx"])
+def test_axes_may_stand_in_any_order(axes, planes, tmp_path):
+    large.segment(stack_of(planes, tmp_path / "a.zarr"), tmp_path / "whole.zarr", NullModel(), **CUT)
+    turned = planes.transpose(["zyx".index(axis) for axis in axes if axis in "zyx"])
+    source = stack_of(turned.reshape((1,) * (len(axes) - 3) + turned.shape), tmp_path / "b.zarr", axes)
+    large.segment(source, tmp_path / "out.zarr", NullModel(), **CUT)
+    assert np.array_equal(labels_in(tmp_path / "out.zarr"), labels_in(tmp_path / "whole.zarr"))
+
+
 def test_a_plane_that_is_chosen_is_that_plane_of_the_stack(planes, tmp_path):
     source = stack_of(planes, tmp_path / "a.ome.zarr")
     large.segment(source, tmp_path / "all.zarr", NullModel(), **CUT)

@@ -155,9 +155,21 @@ def write(
     ndim = len(labels.shape)
     pitch, units = ((1.0,) * ndim, (None,) * ndim) if spacing is None else (spacing, (UM,) * ndim)
     create(path, name, labels.shape, dtype, pitch=pitch, units=units, version=version)
-    for number, shape in enumerate(shapes(labels.shape)):
+    target = level(path, name, 0)
+    for region in blocks(labels.shape):
+        block = labels[region]
+        if block.any():
+            target[region] = block
+    shrink(path, name)
+
+
+def shrink(path: Path, name: str) -> None:
+    """Write the smaller levels of a label image whose largest is there."""
+    above = level(path, name, 0)
+    for number, shape in enumerate(shapes(above.shape)[1:], start=1):
         target = level(path, name, number)
         for region in blocks(shape):
-            block = shrunk(level(path, name, number - 1), region) if number else labels[region]
+            block = shrunk(above, region)
             if block.any():
                 target[region] = block
+        above = target

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from promptless.image import Shape
 from promptless.io import geojson, ngff
-from promptless.io.atomic import replacing
 from promptless.io.outputs import write_rows
 from promptless.labels import Painted
 from promptless.large import store
@@ -141,32 +140,31 @@ def tell_tile(bench: Bench, number: int) -> Steps:
     steps, folder = Steps(), bench.parts / TOLD
     with steps.timed("tell"):
         found, (z, _) = bench.labelled(number), bench.place(number)
-        lines = {suffix: write(bench, z, found) if len(found.masks) else "" for suffix, write in LINES.items()}
+        lines = {suffix: write(bench, z, found) for suffix, write in LINES.items()} if len(found.masks) else {}
     with steps.timed("store"):
-        for suffix, text in lines.items():
-            with replacing(folder / f"{number}{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="")
-        mark(folder, number)
+        store.write_lines(folder, number, lines)
     return steps
 
 
 def rows(bench: Bench, z: int, found: Found) -> str:
     """Return the lines of the object table."""
     text = io.StringIO()
-    write_rows(columns(bench, z, found), text)
+    write_rows(columns(bench, z, part(bench, z, found)), text)
     return text.getvalue()
 
 
 def header(bench: Bench) -> str:
     """Return the first line of the object table."""
     text = io.StringIO()
-    csv.writer(text).writerow(columns(bench, 0, Found()))
+    of = bench.view(0).image
+    nothing = replace(of, data=np.zeros((len(of.data), 1, 1), of.data.dtype))  # no chunk need be read, or be sound
+    csv.writer(text).writerow(columns(bench, 0, Part(nothing, Masks(), Prompts((1, 1)), classes(bench))))
     return text.getvalue()
 
 
-def columns(bench: Bench, z: int, found: Found) -> Objects:
+def columns(bench: Bench, z: int, found: Part) -> Objects:
     """Return the object table; that of a stack says the plane of each object."""
-    table = dict(part(bench, z, found).objects)
+    table = dict(found.objects)
     plane = {} if bench.plan.depth == 1 else {"z": np.full(len(found.masks), z)}
     return Objects({"label": table["label"]} | plane | table)
 
@@ -181,8 +179,12 @@ def features(bench: Bench, z: int, found: Found) -> str:
 
 def part(bench: Bench, z: int, found: Found) -> Part:
     """Return objects as those take them who write tables."""
-    classes = {"model": {"classes": list(bench.model.config.classes)}}
-    return Part(bench.view(z).image, found.masks, Prompts(bench.plan.shape), classes)
+    return Part(bench.view(z).image, found.masks, Prompts(bench.plan.shape), classes(bench))
+
+
+def classes(bench: Bench) -> dict[str, Any]:
+    """Return what a manifest says of the classes of objects."""
+    return {"model": {"classes": list(bench.model.config.classes)}}
 
 
 def prompts(bench: Bench, z: int, found: Found) -> str:
@@ -211,7 +213,7 @@ def draw_block(bench: Bench, number: int) -> Steps:
         block = drawn(bench, region, target.dtype) if above is None else ngff.shrunk(above, region, plan.chunks)
         if block.any():
             target[region] = block
-        mark(bench.parts / DRAWN, number)
+        store.write_nothing(bench.parts / DRAWN, number)
     return steps
 
 
@@ -235,11 +237,6 @@ def place(shape: Shape, chunks: Shape, number: int) -> tuple[int, Region]:
             return level, regions[number]
         number -= len(regions)
     raise IndexError(f"there is no block {number}")
-
-
-def mark(folder: Path, number: int) -> None:
-    """Say that a number is done."""
-    store.path_of(folder, number).touch()
 
 
 STEPS: dict[str, Callable[[Bench, int], Steps]] = {

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from math import log, prod
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.config import INSTANCES
+from promptless.config import INSTANCES, VOXELS
+from promptless.errors import UnreadableImageError
 from promptless.image import Image, Shape
 from promptless.io import lazy, ngff
 from promptless.io.atomic import replacing
@@ -25,6 +28,8 @@ from promptless.large import tissue
 from promptless.model import Model
 from promptless.tiles import Tile
 from promptless.view import UM, View, each, tiling
+
+log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
 FEW = 2**27
@@ -133,7 +138,8 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
     """Return how an image is segmented: which level of it, how the model looks at it, which tiles."""
     config = model.config
     if config.output != INSTANCES:
-        raise ValueError(f"{config.name} does not tell objects apart by tiles; segment with it without .zarr")
+        other = "; large.segment_volume is for it" if config.output == VOXELS else "; segment with it without .zarr"
+        raise ValueError(f"{config.name} does not tell objects apart by tiles{other}")
     tile, halo = tiling(config, request.tile, request.halo)
     min_score = config.min_score if request.min_score is None else request.min_score
     with opened(source, request) as pyramid:
@@ -170,7 +176,7 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         roi,
         share,
         pyramid.depth,
-        pyramid.pitch,
+        None if pyramid.voxel is None else pyramid.voxel[0],
     )
 
 
@@ -195,7 +201,7 @@ def nearest(pyramid: Pyramid, pixel_size: float, mpp: float | None) -> int:
     if full is None:
         return 0
     sizes = [float(np.mean(full)) * float(np.mean(level.downsample)) * UM["um"] for level in pyramid.levels]
-    return min(range(len(sizes)), key=lambda i: (abs(log(sizes[i] / pixel_size)), i))
+    return min(range(len(sizes)), key=lambda i: (abs(math.log(sizes[i] / pixel_size)), i))
 
 
 def region(roi: tuple[int, ...], downsample: tuple[float, ...], shape: Shape) -> tuple[tuple[int, int], ...]:
@@ -234,17 +240,43 @@ def values(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
     total = prod(pixels.shape)
     if total > FEW:
         starts = [np.linspace(0, max(0, n - BLOCK), BLOCKS).astype(int) for n in (height, width)]
-        blocks = [pixels[:, y : y + BLOCK, x : x + BLOCK] for y in starts[0] for x in starts[1]]
-        return np.concatenate([block.ravel() for block in blocks])
+        blocks = [readable(pixels, slice(y, y + BLOCK), slice(x, x + BLOCK)) for y in starts[0] for x in starts[1]]
+        return joined([part.ravel() for parts in blocks for part in parts])
     step = max(1, total // 1_000_000)
     rows = max(1, 2**22 // (n_channels * width))
     picked: list[list[NDArray[np.generic]]] = [[] for _ in range(n_channels)]
     for y in range(0, height, rows):
-        slab = pixels[:, y : y + rows, slice(None)]
-        for channel, own in enumerate(slab):
+        slabs = readable(pixels, slice(y, min(y + rows, height)), slice(0, width))
+        if len(slabs) != 1:
+            picked[0] += [slab.ravel()[::step] for slab in slabs]
+            continue
+        for channel, own in enumerate(slabs[0]):
             first = channel * height * width + y * width
             picked[channel].append(own.ravel()[-first % step :: step])
-    return np.concatenate([part for own in picked for part in own])
+    return joined([part for own in picked for part in own])
+
+
+def joined(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """Return all values, of which there must be some."""
+    if not parts:
+        raise UnreadableImageError("the image cannot be decoded anywhere; it may be damaged, or half copied")
+    return np.concatenate(parts)
+
+
+def readable(pixels: NDArray[np.generic], y: slice, x: slice) -> list[NDArray[np.generic]]:
+    """Return a region of an image; where a chunk of it is damaged, parts of the region that are not."""
+    try:
+        return [pixels[:, y, x]]
+    except UnreadableImageError as error:
+        sides = [s.stop - s.start for s in (y, x)]
+        if max(sides) <= BLOCK:
+            log.debug("black and white are told without a part of the image: %s", error)
+            return []
+    if sides[0] >= sides[1]:
+        middle = y.start + sides[0] // 2
+        return readable(pixels, slice(y.start, middle), x) + readable(pixels, slice(middle, y.stop), x)
+    middle = x.start + sides[1] // 2
+    return readable(pixels, y, slice(x.start, middle)) + readable(pixels, y, slice(middle, x.stop))
 
 
 def fingerprint(path: Path) -> str:

@@ -128,14 +128,7 @@ def of_group(group: Any, page: Page, channel: int | str | None) -> Pyramid:
     choice = choose(scenes[:1], page, channel)
     sizes = [spacing(described, number) for number in range(len(arrays))]
     planes = [Plane(array, known, choice) for array, known in zip(arrays, scenes, strict=True)]
-    found = replace(of_planes(planes, choice, sizes), pitch=distance(described))
-    return noting(found, arrays)
-
-
-def distance(described: Metadata) -> float | None:
-    """Return how far planes lie apart along z, in micrometres, None where that is not known."""
-    known = spacing(described, 0, "z")
-    return None if known is None else known[0]
+    return noting(replace(of_planes(planes, choice, sizes), voxel=lengths(described, 0, "zyx")), arrays)
 
 
 def metadata(group: Any) -> Metadata:
@@ -185,7 +178,12 @@ def scene(array: Any, described: Metadata, about: Metadata) -> Scene:
 
 
 def spacing(described: Metadata, level: int, wanted: str = "yx") -> tuple[float, ...] | None:
-    """Return the pixel size of a level along the `wanted` axes in micrometres, None where the units are not known."""
+    """Return the pixel size of a level along the `wanted` axes in micrometres, if it is a microscope's."""
+    return plausible(lengths(described, level, wanted))
+
+
+def lengths(described: Metadata, level: int, wanted: str) -> tuple[float, ...] | None:
+    """Return the size of a pixel along the `wanted` axes in micrometres, None where it is not known."""
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described.get("axes", ())]
     transforms = described["datasets"][level].get("coordinateTransformations", [])
     transforms = [*transforms, *described.get("coordinateTransformations", [])]
@@ -194,7 +192,7 @@ def spacing(described: Metadata, level: int, wanted: str = "yx") -> tuple[float,
         return None
     scale = np.prod(np.array(factors, np.float64), axis=0)
     sizes = {a["name"]: float(s) * UM.get(a.get("unit", ""), 0.0) for a, s in zip(axes, scale, strict=True)}
-    return plausible(tuple(sizes[axis] for axis in wanted)) if set(wanted) <= sizes.keys() else None
+    return tuple(sizes[axis] for axis in wanted) if all(sizes.get(axis) for axis in wanted) else None
 
 
 def noting(pyramid: Pyramid, arrays: list[Any]) -> Pyramid:
