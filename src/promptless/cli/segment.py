@@ -124,6 +124,10 @@ def segment(
             overlay=overlay,
             recursive=recursive,
             keep_embedding=keep_embedding,
+            frame=frame is not None,
+            series=series,
+            save_probabilities=save_probabilities,
+            save_prompt=save_prompt,
         )
         large.run(
             images,
@@ -137,6 +141,7 @@ def segment(
             min_score=min_score,
             tile=tile,
             halo=halo,
+            flips=flips,
         )
         return
     large.refuse(asked_large.given(), "it needs an output that ends in .ome.zarr")
