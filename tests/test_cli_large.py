@@ -8,9 +8,11 @@ import tifffile
 import zarr
 from typer.testing import CliRunner
 
+from large_images import stack_of
 from made_up import picture, scattered
 from promptless.cli import app
 from promptless.large import bench
+from voxel_models import NullVoxelModel, blocks
 
 COMMON = ["--mpp", "0.5", "--tile", "128", "--halo", "0", "--threads", "1"]
 
@@ -72,6 +74,9 @@ def test_a_tile_that_fails_gives_code_3(slide, tmp_path, monkeypatch):
         (["-o", "out.ome.zarr", "--recursive"], "does not go with out.ome.zarr"),
         (["-o", "out.ome.zarr", "--roi", "1,2,3"], "write it as Y,X,HEIGHT,WIDTH"),
         (["-o", "out.ome.zarr", "--resume", "--overwrite"], "exclude each other"),
+        (["-o", "out.ome.zarr", "--frame", "0"], "does not go with out.ome.zarr"),
+        (["-o", "out.ome.tif", "--save-prompt"], "does not go with out.ome.tif"),
+        (["-o", "out.ome.zarr", "--flips"], "nuclei is for planes"),
         (["-o", "folder", "--tissue"], "ends in .ome.zarr"),
         (["-o", "folder", "--workers", "2"], "ends in .ome.zarr"),
     ],
@@ -80,6 +85,38 @@ def test_options_that_do_not_go_together_are_wrong_usage(slide, words, message):
     result = segment(slide, *words)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_a_scan_is_told_where_its_labels_belong(tmp_path):
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+    result = segment(tmp_path / "scan.nii.gz", "-o", tmp_path / "out.ome.zarr")
+    assert result.exit_code == 2
+    assert "belong on its own grid" in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_a_stack_is_announced_with_its_planes(tmp_path):
+    source = stack_of(np.zeros((5, 90, 80), np.uint8), tmp_path / "a.ome.zarr")
+    result = segment(source, "-o", tmp_path / "out.ome.zarr", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "5 along z, one by one" in result.stdout
+
+
+def test_a_volume_is_segmented_by_a_model_for_volumes(tmp_path, monkeypatch):
+    monkeypatch.setattr("promptless.loading.load", lambda *_, **__: NullVoxelModel(crop=(8, 16, 16)))
+    image, labels = blocks()
+    source = stack_of(image.data[0], tmp_path / "a.ome.zarr")
+    for options in (["--workers", "2"], ["--tissue"], ["--mpp", "1"], ["--page", "0"], ["--dry-run"]):
+        refused = segment(source, "-o", tmp_path / "out.ome.zarr", *options)
+        assert refused.exit_code == 2
+        assert options[0] in refused.stderr
+        assert "null_volume is for volumes" in " ".join(refused.stderr.replace("│", "").split())
+    result = segment(source, "-o", tmp_path / "out.ome.zarr", "--tile", "64")
+    assert result.exit_code == 0, result.output
+    assert "2 structures in 12 of 12 crops: " in result.stdout
+    found = zarr.open_array(tmp_path / "out.ome.zarr" / "labels" / "structures" / "0", mode="r")[:]
+    assert np.array_equal(found, labels)
+    again = segment(source, "-o", tmp_path / "out.ome.zarr", "--tile", "64", "--resume", "--json")
+    assert json.loads(again.stdout)["n_objects"] == 2
 
 
 def test_models_that_do_not_tell_objects_apart_are_refused(slide, tmp_path):

@@ -95,6 +95,26 @@ def test_a_slide_is_read_at_all_its_levels(tmp_path, rng):
         assert np.array_equal(pyramid.levels[1].pixels[:, :, :], np.moveaxis(pixels[::4, ::4], -1, 0))
 
 
+def test_a_slide_as_scanners_write_it_is_what_tifffile_reads(tmp_path, rng):
+    pixels = np.kron(rng.integers(0, 255, (33, 41, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+    told = "Aperio Image Library v12.0 \r\n656x528 [0,0 656x528] (240x240) JPEG/RGB Q=70|AppMag = 20|MPP = 0.4990"
+    with tifffile.TiffWriter(tmp_path / "a.svs", bigtiff=True) as file:
+        options = {"photometric": "rgb", "metadata": None, "compression": "jpeg", "compressionargs": {"level": 80}}
+        tiles = {"tile": (240, 240)}
+        file.write(pixels, description=told, **tiles, **options)
+        file.write(pixels[::8, ::8], description=told, **options)
+        file.write(pixels[::4, ::4], description=told, **tiles, **options)
+        for name in ("label", "macro"):
+            file.write(pixels[:64, :64], description=f"Aperio Image Library v12.0 \r\n{name} 64x64", **options)
+    with tifffile.TiffFile(tmp_path / "a.svs") as file:
+        decoded = [np.moveaxis(file.pages[number].asarray(), -1, 0) for number in (0, 2)]
+    with lazy.opened(tmp_path / "a.svs") as pyramid:
+        assert [level.shape for level in pyramid.levels] == [(528, 656), (132, 164)]
+        assert pyramid.levels[0].spacing == pytest.approx((0.499, 0.499))
+        assert np.array_equal(everything(tmp_path / "a.svs"), decoded[0])
+        assert np.array_equal(pyramid.levels[1].pixels[:, 5:132, 100:164], decoded[1][:, 5:132, 100:164])
+
+
 def ome_zarr(path, pixels, axes, version="0.5", *, unit="micrometer", scale=0.25, levels=2, **about):
     """Write pixels as OME-Zarr by hand."""
     form = {"0.5": 3, "0.4": 2}[version]

@@ -308,6 +308,6 @@ def test_a_run_that_is_killed_while_its_files_are_put_in_place_can_be_resumed(im
 def test_what_is_left_of_a_finished_run_is_not_taken_for_a_new_ones(image, tmp_path):
     left = tmp_path / ".out.ome.zarr.parts" / "found"
     left.mkdir(parents=True)
-    (left / "0.npy").write_bytes(b"of another run")
+    (left / "0.tile").write_bytes(b"of another run")
     whole, _ = labels_of(image, tmp_path, "whole", **CUT)
     assert np.array_equal(labels_of(image, tmp_path, **CUT)[0], whole)

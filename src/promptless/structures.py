@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from promptless.image import Image
 
 MM3_PER_ML = 1000
 MM = {"um": 1e-3, "mm": 1.0, "nm": 1e-6}
+BEYOND = np.iinfo(np.int64).max
 AXES, ENDS = "zyx", ("start", "stop")
 PLACES = ("right", "front", "head")
 """What the coordinates of a patient count towards."""
@@ -25,7 +27,35 @@ def structures(labels: NDArray[np.integer[Any]], image: Image, names: Sequence[s
     are in mm of the patient, towards right, front and head; they and intensities are NaN for what was not found,
     volumes and centroids also where no spacing or affine is known.
     """
-    sums = summed(labels, image.data[0], len(names) + 1)[1:]
+    return described(tallied(labels, image.data[0], len(names)), image, names)
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What is counted of each label from 1 on: sums of voxels, their z, y, x and values; boxes (axis, start, stop)."""
+
+    sums: NDArray[np.float64]
+    boxes: NDArray[np.int64]
+
+    def joined(self, other: Tally) -> Tally:
+        """Return what is counted in two parts of a scan together."""
+        starts = [np.where(tally.boxes[..., 1] > 0, tally.boxes[..., 0], BEYOND) for tally in (self, other)]
+        stops = np.maximum(self.boxes[..., 1], other.boxes[..., 1])
+        first = np.where(stops > 0, np.minimum(*starts), 0)
+        return Tally(self.sums + other.sums, np.stack([first, stops], axis=-1))
+
+
+def tallied(labels: NDArray[np.integer[Any]], values: NDArray[np.generic], n: int, first: int = 0) -> Tally:
+    """Return what is counted of the labels from 1 to `n` in planes of a scan, of which the first is number `first`."""
+    sums, found = summed(labels, values, n + 1)[1:], boxes(labels, n)
+    sums[:, 1] += first * sums[:, 0]
+    found[:, 0] += first * (found[:, 0, 1:] > 0)  # not the box of what is nowhere
+    return Tally(sums, found)
+
+
+def described(tally: Tally, image: Image, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the table of what was counted in a scan."""
+    sums = tally.sums
     voxels = sums[:, 0]
     with np.errstate(invalid="ignore"):
         centroids = sums[:, 1:4] / voxels[:, None]
@@ -36,7 +66,7 @@ def structures(labels: NDArray[np.integer[Any]], image: Image, names: Sequence[s
         "name": np.array(names, dtype=str),
         "voxels": voxels.astype(np.int64),
         "ml": voxels * voxel_ml(image),
-        **edges(boxes(labels, len(names)), AXES),
+        **edges(tally.boxes, AXES),
         **{f"centroid_mm-{towards}": place[:, i] for i, towards in enumerate(PLACES)},
         "mean_intensity": intensity,
     }

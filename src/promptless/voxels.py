@@ -16,10 +16,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from itertools import combinations, product
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,20 @@ class Plan:
         return max(1, SLAB // (self.channels * max(prod(self.own[1:]), prod(self.seen[1:]))))
 
 
+class Sight(Protocol):
+    """A scan (z, y, x) as a model looks at it, padded to one crop at least."""
+
+    def crop(self, *region: slice) -> Array:
+        """Return a part of it with the intensities that the model knows."""
+
+
+class Sliced(Protocol):
+    """A scan (z, y, x) that is sliced along z, be it in memory or in a file."""
+
+    def __getitem__(self, planes: slice, /) -> NDArray[np.generic]:
+        """Return planes of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """A scan (z, y, x) as a model looks at it; what is not resampled is the scan's own memory.
@@ -117,7 +131,7 @@ def segmented(
 
 
 def classified(
-    seen: Seen, planned: Plan, model: VoxelModel, keep: Collection[str], steps: Steps, progress: Progress
+    seen: Sight, planned: Plan, model: VoxelModel, keep: Collection[str], steps: Steps, progress: Progress
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.uint8] | None, NDArray[np.float16] | None]:
     """Return the labels of a scan on its own grid, and its probabilities and prompt where these are kept."""
     slabs = slide(seen, planned, model, PROMPT in keep, steps, progress)
@@ -250,6 +264,48 @@ def resampled(values: NDArray[np.generic], shape: Shape, planes: int) -> Array:
     return np.ascontiguousarray(resample(within, shape, (0.0,) * 3, (steps[0], 1.0, 1.0)))
 
 
+@dataclass(frozen=True, eq=False)
+class Passing:
+    """A scan that stays in its file, as a model looks at it: planes are held for the depth of one crop only."""
+
+    values: Sliced  # (z, y, x)
+    planned: Plan
+    window: Intensity
+
+    @cached_property
+    def planes(self) -> Callable[[int, int], NDArray[np.generic]]:
+        """What gives planes of what is seen, its border repeated up to one crop at least."""
+        return lru_cache(1)(partial(read_in, self.values, self.planned))
+
+    def crop(self, *region: slice) -> Array:
+        """Return a part of it with the intensities that the model knows."""
+        planes, *across = region
+        return standardised(self.planes(planes.start, planes.stop)[:, *across], self.window)
+
+
+def read_in(values: Sliced, planned: Plan, start: int, stop: int) -> NDArray[np.generic]:
+    """Return the padded planes from `start` to `stop` of a scan as `look` has them."""
+    (before, _), *across = planned.padding
+    wanted = np.arange(start - before, stop - before).clip(0, planned.seen[DEPTH] - 1)
+    part = slice(int(wanted[0]), int(wanted[-1]) + 1)
+    seen = values[part] if planned.seen == planned.own else resampled_part(values, planned, part)
+    return np.pad(seen[wanted - part.start], [(0, 0), *across], mode="edge")
+
+
+def resampled_part(values: Sliced, planned: Plan, part: slice) -> Array:
+    """Return planes of a scan as `resampled` has them, made of no more planes of it than it takes."""
+    (n_in, *inside), (n, *plane) = planned.own, planned.seen
+    matrix = weights(n, n_in, 0.0, n_in / n)[part]
+    used = np.flatnonzero(matrix.any(axis=0))
+    first, last = int(used[0]), int(used[-1]) + 1
+    steps = tuple(a / b for a, b in zip(inside, plane, strict=True))
+    within = np.empty((last - first, *plane), np.float32)
+    for slab in slabs_of(last - first, planned.planes):
+        own = values[first + slab.start : first + slab.stop].astype(np.float32)
+        within[slab] = resample(own, tuple(plane), (0.0, 0.0), steps)
+    return along(within, 0, matrix[:, first:last])
+
+
 def slabs_of(n: int, planes: int) -> Iterator[slice]:
     """Yield the parts of an axis of `n` planes."""
     for start in range(0, n, planes):
@@ -257,17 +313,20 @@ def slabs_of(n: int, planes: int) -> Iterator[slice]:
 
 
 def slide(
-    seen: Seen, planned: Plan, model: VoxelModel, prompted: bool, steps: Steps, progress: Progress
+    seen: Sight, planned: Plan, model: VoxelModel, prompted: bool, steps: Steps, progress: Progress, first: int = 0
 ) -> Iterator[Array]:
     """Yield averaged logits (channel, planes, y, x) of a scan in slabs, in order; a slab is not kept after the next.
 
-    Where `prompted`, the length of the dense prompt is one more channel.
+    Where `prompted`, the length of the dense prompt is one more channel. What lies before the stop number `first` of
+    crops along the patient is left out.
     """
     (depth, *inside), pads = planned.stops, planned.padding
     held = np.zeros((planned.channels + prompted, depth.length, *planned.padded[1:]), np.float32)
     own = [slice(before, before + n) for (before, _), n in zip(pads, planned.seen, strict=True)]
-    done, ends = 0, [*depth.starts[1:], planned.padded[DEPTH]]
-    for (planes, across), end in zip(depth.spans, ends, strict=True):
+    ends = [*depth.starts[1:], planned.padded[DEPTH]]
+    reaching = next(i for i, start in enumerate(depth.starts) if start + depth.length > depth.starts[first])
+    done = reaching * planned.n_crops // len(depth.starts)
+    for number, ((planes, across), end) in list(enumerate(zip(depth.spans, ends, strict=True)))[reaching:]:
         for (rows, down), (columns, along_row) in product(*(axis.spans for axis in inside)):
             with steps.timed("network"):
                 said = view(model, seen.crop(planes, rows, columns), planned, prompted)
@@ -275,7 +334,7 @@ def slide(
                 held[:, :, rows, columns] += said * across[:, None, None] * np.outer(down, along_row)
             done += 1
             progress(done, planned.n_crops)
-        for part in slabs_of(end - planes.start, planned.planes):
+        for part in slabs_of(end - planes.start, planned.planes) if number >= first else ():
             inner = slice(max(part.start, own[0].start - planes.start), min(part.stop, own[0].stop - planes.start))
             if inner.start < inner.stop:
                 yield held[:, inner, own[1], own[2]]
@@ -314,15 +373,16 @@ def certain(slabs: Iterable[Array], planned: Plan) -> Iterator[Array]:
         yield found
 
 
-def onto_planes(slabs: Iterable[Array], n_in: int, n: int) -> Iterator[Array]:
+def onto_planes(slabs: Iterable[Array], n_in: int, n: int, start: int = 0, done: int = 0) -> Iterator[Array]:
     """Resample slabs (channel, planes, y, x), in order and of `n_in` planes together, to `n` planes.
 
-    A slab is yielded as soon as all is there that its planes are made of.
+    A slab is yielded as soon as all is there that its planes are made of. Slabs begin with plane `start` of those, and
+    what is yielded with plane `done`.
     """
     matrix = weights(n, n_in, 0.0, n_in / n)
     first = (matrix > 0).argmax(axis=1)
     behind = n_in - (matrix[:, ::-1] > 0).argmax(axis=1)
-    held, start, done = None, 0, 0
+    held = None
     for slab in slabs:
         held = slab if held is None else np.concatenate([held, slab], axis=1)
         ready = int(np.searchsorted(behind, start + held.shape[1], side="right"))
@@ -334,11 +394,39 @@ def onto_planes(slabs: Iterable[Array], n_in: int, n: int) -> Iterator[Array]:
         held, start = held[:, needed - start :], needed
 
 
+def labelled(
+    seen: Sight, planned: Plan, model: VoxelModel, steps: Steps, progress: Progress, first: int = 0
+) -> Iterator[NDArray[np.integer[Any]]]:
+    """Yield the labels of a scan on its own grid in slabs, in order, from plane `first` on; none of them are kept."""
+    stop, start = from_plane(planned, first)
+    slabs = certain(slide(seen, planned, model, False, steps, progress, stop), planned)
+    for slab in onto_planes(slabs, planned.seen[DEPTH], planned.own[DEPTH], start, first):
+        with steps.timed("decide"):
+            yield likeliest(slab, planned.own[1:]).astype(label_type(planned))
+
+
+def from_plane(planned: Plan, plane: int) -> tuple[int, int]:
+    """Return the stop of crops from which on logits are needed for a plane of the scan and those behind it.
+
+    The second number is the first plane of what is seen that these logits are of.
+    """
+    n, n_in = planned.own[DEPTH], planned.seen[DEPTH]
+    before, starts = planned.padding[DEPTH][0], planned.stops[DEPTH].starts
+    needed = before + int((weights(n, n_in, 0.0, n_in / n)[plane] > 0).argmax())
+    stop = max(i for i, start in enumerate(starts) if start <= needed)
+    return stop, max(0, starts[stop] - before)
+
+
+def label_type(planned: Plan) -> np.dtype[np.unsignedinteger[Any]]:
+    """Return the type of a label."""
+    return np.dtype(np.uint8 if planned.channels <= 256 else np.uint16)
+
+
 def decided(
     slabs: Iterable[Array], planned: Plan, keep: Collection[str], steps: Steps
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.uint8] | None, NDArray[np.float16] | None]:
     """Return the labels of a scan, and its probabilities and prompt where these are kept."""
-    labels = np.empty(planned.own, np.uint8 if planned.channels <= 256 else np.uint16)
+    labels = np.empty(planned.own, label_type(planned))
     chances = np.empty((planned.channels, *planned.own), np.uint8) if PROBABILITIES in keep else None
     prompt = np.empty(planned.own, np.float16) if PROMPT in keep else None
     start = 0

@@ -14,12 +14,23 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from promptless.cli.edge import Exit, bar, reporting, threads_from_environment
+from promptless.config import VOXELS
 
 if TYPE_CHECKING:
+    from promptless.config import ModelConfig
     from promptless.large import Summary
     from promptless.large.plan import Plan
 
-STEPS = {"found": "finding", "settled": "settling", "told": "measuring", "drawn": "drawing"}
+PLANAR = {
+    "page": "--page",
+    "mpp": "--mpp",
+    "min_score": "--min-score",
+    "halo": "--halo",
+    "roi": "--roi",
+    "only": "--tissue",
+}
+"""Arguments that only models for planes take, and how they are written."""
+STEPS = {"seen": "seeing", "found": "finding", "settled": "settling", "told": "measuring", "drawn": "drawing"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +64,8 @@ class Manner:
 
 
 def is_large(output: Path) -> bool:
-    """Return whether an output is a store for labels of a large image, and not a folder."""
-    return output.name.endswith(".zarr")
+    """Return whether an output is that of an image of any size, and not a folder."""
+    return output.name.endswith((".zarr", ".ome.tif", ".ome.tiff"))
 
 
 def refuse(names: list[str], why: str) -> None:
@@ -84,19 +95,54 @@ def run(images: list[Path], output: Path, model: str, asked: Asked, manner: Mann
 
         threads = manner.threads or threads_from_environment()
         loaded = load(model, threads=threads, device=manner.device)
+        fitting(images[0], output, loaded.config, asked, options)
         if asked.max_memory is not None:
             options["tile"] = shrunk(loaded.config, options, asked)
         if asked.dry_run:
-            plan = large.preview(images[0], loaded, **options)
+            plan = large.preview(images[0], loaded, **planar(options))
             typer.echo(json.dumps(shown(plan)) if manner.as_json else "\n".join(in_words(plan)))
             return
         begin = "resume" if asked.resume else "overwrite" if manner.overwrite else "new"
         with pace(shown=not manner.quiet and sys.stderr.isatty()) as progress:
-            options |= {"workers": asked.workers, "scheduler": asked.scheduler, "version": asked.ome_zarr or "0.5"}
-            summary = large.segment(
-                images[0], output, model, loaded=loaded, threads=threads, begin=begin, progress=progress, **options
-            )
+            how = {"loaded": loaded, "threads": threads, "begin": begin, "progress": progress}
+            summary = segmented(images[0], output, model, asked, options, how | {"version": asked.ome_zarr or "0.5"})
     told(summary, manner.as_json, manner.quiet)
+
+
+def segmented(
+    image: Path, output: Path, model: str, asked: Asked, options: dict[str, Any], how: dict[str, Any]
+) -> Summary:
+    """Segment planes or a volume, whichever the model is for."""
+    from promptless import large
+
+    if how["loaded"].config.output == VOXELS:
+        own = {name: options[name] for name in ("channel", "tile", "flips")}
+        return large.segment_volume(image, output, model, **own, **how)
+    how |= {"workers": asked.workers, "scheduler": asked.scheduler}
+    return large.segment(image, output, model, **planar(options), **how)
+
+
+def planar(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that models for planes take."""
+    return {name: value for name, value in options.items() if name != "flips"}
+
+
+def fitting(image: Path, output: Path, config: ModelConfig, asked: Asked, options: dict[str, Any]) -> None:
+    """Refuse a scan, whose labels belong on its own grid, and options that do not go with a model."""
+    from promptless.io import scans
+
+    if image.is_file() and scans.is_scan(image):
+        raise typer.BadParameter(
+            f"{image.name} is a scan, whose labels belong on its own grid, as NIfTI; name a folder",
+            param_hint="-o",
+        )
+    if config.output != VOXELS:
+        refuse(["--flips"] if options["flips"] is not None else [], f"{config.name} is for planes")
+        return
+    given = [option for name, option in PLANAR.items() if options[name] is not None]
+    others = [name for name in ("max_memory", "workers", "scheduler", "dry_run") if getattr(asked, name)]
+    given += [f"--{name.replace('_', '-')}" for name in others]
+    refuse(given, f"{config.name} is for volumes, which one process goes through, crop by crop")
 
 
 def region(text: str) -> tuple[int, ...]:
@@ -130,6 +176,8 @@ def in_words(plan: Plan) -> Iterator[str]:
     y, x = plan.shape
     size = "not known (--mpp gives it): pixels are taken as they are" if plan.spacing is None else f"{plan.spacing} um"
     yield f"{Path(plan.source).name}: would be segmented"
+    if plan.depth > 1:
+        yield f"  planes        {plan.depth} along z, one by one"
     yield f"  level         {plan.level}, {y} x {x} pixels, each {plan.downsample[0]:g} of the largest level"
     yield f"  pixel size    {size}; seen {plan.zoom:g} times as large by the model"
     yield f"  black, white  {plan.low:g}, {plan.high:g}"
@@ -140,7 +188,7 @@ def in_words(plan: Plan) -> Iterator[str]:
 
 def shown(plan: Plan) -> dict[str, Any]:
     """Return what a plan says as JSON values."""
-    names = ("source", "level", "shape", "spacing", "downsample", "zoom", "tile", "halo", "tissue")
+    names = ("source", "level", "shape", "spacing", "downsample", "zoom", "tile", "halo", "tissue", "depth")
     return {name: getattr(plan, name) for name in names} | {"tiles": len(plan.tiles)}
 
 
@@ -167,13 +215,14 @@ def told(summary: Summary, as_json: bool, quiet: bool) -> None:
         typer.echo(json.dumps(entry | {"tissue": summary.tissue, "failed": failures, "outputs": paths}))
     else:
         share = "" if summary.tissue is None else f", {summary.tissue:.1%} tissue"
-        typer.echo(
-            f"{summary.n_objects} objects in {summary.n_looked_at} of {summary.n_tiles} tiles{share}: {paths['labels']}"
-        )
+        found, looked_at = summary.kinds
+        seen = f"{summary.n_looked_at} of {summary.n_tiles} {looked_at}{share}"
+        typer.echo(f"{summary.n_objects} {found} in {seen}: {paths['labels']}")
     for note in () if quiet else summary.notes:
         typer.echo(f"note: {note}", err=True)
     for failure in summary.failures:
-        place = ", ".join(f"{axis} {a} to {b}" for axis, (a, b) in zip("yx", failure.region, strict=True))
+        axes = "zyx"[-len(failure.region) :]
+        place = ", ".join(f"{axis} {a} to {b}" for axis, (a, b) in zip(axes, failure.region, strict=True))
         typer.echo(f"not segmented: {place}: {failure.message}", err=True)
     if summary.failures:
         typer.echo(f"{len(summary.failures)} tiles failed and are empty; --resume tries them again", err=True)

@@ -129,6 +129,10 @@ def segment(
             recursive=recursive,
             keep_embedding=keep_embedding,
             teacher=teacher,
+            frame=frame is not None,
+            series=series,
+            save_probabilities=save_probabilities,
+            save_prompt=save_prompt,
         )
         large.run(
             images,
@@ -142,6 +146,7 @@ def segment(
             min_score=min_score,
             tile=tile,
             halo=halo,
+            flips=flips,
         )
         return
     large.refuse(asked_large.given(), "it needs an output that ends in .ome.zarr")

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,18 @@ from numpy.typing import NDArray
 
 from promptless.image import Shape
 from promptless.io import geojson, ngff
-from promptless.io.atomic import replacing
 from promptless.io.outputs import write_rows
 from promptless.labels import Painted
 from promptless.large import store
 from promptless.large.finding import Look, find, owned_in
 from promptless.large.plan import Plan
-from promptless.large.settling import meeting, settle
+from promptless.large.settling import Reader, meeting, settle
 from promptless.large.store import Found
 from promptless.masks import Masks
 from promptless.model import Model
 from promptless.prompts import Prompts, to_entry
 from promptless.record import Steps
-from promptless.result import Part
+from promptless.result import Objects, Part
 from promptless.tiles import Region, Tile
 from promptless.view import View
 
@@ -41,6 +40,8 @@ NAME = "nuclei"
 KEPT = 64
 """Tiles whose objects are held in memory, since neighbours ask for them again."""
 LEVELS = 16
+PLANES = 8
+"""Planes of a stack that are kept open."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,33 @@ class Bench:
 
     parts: Path
     plan: Plan
-    view: View
+    open_view: Callable[[int], View]
     model: Model
 
     @cached_property
+    def view(self) -> Callable[[int], View]:
+        """What gives each plane of the image as the model looks at it."""
+        return lru_cache(PLANES)(self.open_view)
+
+    @cached_property
     def tiles(self) -> list[Tile]:
-        """All tiles of the image, by number."""
-        return self.view.tiles(self.plan.tile, self.plan.halo)
+        """All tiles of a plane."""
+        return self.view(0).tiles(self.plan.tile, self.plan.halo)
+
+    @property
+    def n_tiles(self) -> int:
+        """How many tiles all planes have; they are numbered plane by plane."""
+        return self.plan.depth * len(self.tiles)
+
+    def place(self, number: int) -> tuple[int, Tile]:
+        """Return the plane that a tile is of, and the tile."""
+        z, tile = divmod(number, len(self.tiles))
+        return z, self.tiles[tile]
+
+    def plane(self, kind: str, z: int) -> tuple[NDArray[np.int64], Reader]:
+        """Return the boxes around the objects of every tile of a plane, and what gives the objects."""
+        first = z * len(self.tiles)
+        return self.reach(kind)[first : first + len(self.tiles)], lambda tile: self.objects(kind, first + tile)
 
     @cached_property
     def objects(self) -> Callable[[str, int], Found]:
@@ -77,7 +98,7 @@ class Bench:
         """What gives a level of the label image, to read and write."""
         return lru_cache(LEVELS)(partial(ngff.level, self.parts / OUT, NAME))
 
-    def settled(self, number: int) -> Found:
+    def labelled(self, number: int) -> Found:
         """Return the objects of a tile with their labels."""
         return store.numbered(self.objects(SETTLED, number), int(self.first[number]))
 
@@ -86,15 +107,16 @@ class Bench:
 def opened(parts: Path, model: Model) -> Iterator[Bench]:
     """Open the run in a folder."""
     plan = Plan.read(parts)
-    with plan.view() as view:
+    with plan.views() as view:
         yield Bench(parts, plan, view, model)
 
 
 def find_tile(bench: Bench, number: int) -> Steps:
     """Find the objects of a tile."""
     plan = bench.plan
-    look = Look.of(bench.view, bench.model, plan.tile, plan.halo, plan.min_score)
-    found = find(look, bench.tiles[number])
+    z, tile = bench.place(number)
+    look = Look.of(bench.view(z), bench.model, plan.tile, plan.halo, plan.min_score)
+    found = find(look, tile)
     with look.steps.timed("store"):
         store.write(bench.parts / FOUND, number, found, len(plan.shape))
     return look.steps
@@ -104,7 +126,8 @@ def settle_tile(bench: Bench, number: int) -> Steps:
     """Decide which objects of a tile are kept, and which pixels they keep."""
     steps, plan = Steps(), bench.plan
     with steps.timed("settle"):
-        kept = settle(number, bench.reach(FOUND), partial(bench.objects, FOUND))
+        z, tile = divmod(number, len(bench.tiles))
+        kept = settle(tile, *bench.plane(FOUND, z))
         if plan.roi is not None:
             kept = owned_in(kept, tuple(slice(a, b) for a, b in plan.roi))
     with steps.timed("store"):
@@ -116,84 +139,104 @@ def tell_tile(bench: Bench, number: int) -> Steps:
     """Measure the objects of a tile, and write its lines of every table."""
     steps, folder = Steps(), bench.parts / TOLD
     with steps.timed("tell"):
-        found = bench.settled(number)
-        lines = {suffix: write(bench, found) if len(found.masks) else "" for suffix, write in LINES.items()}
+        found, (z, _) = bench.labelled(number), bench.place(number)
+        lines = {suffix: write(bench, z, found) for suffix, write in LINES.items()} if len(found.masks) else {}
     with steps.timed("store"):
-        for suffix, text in lines.items():
-            with replacing(folder / f"{number}{suffix}") as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="")
-        mark(folder, number)
+        store.write_lines(folder, number, lines)
     return steps
 
 
-def rows(bench: Bench, found: Found) -> str:
+def rows(bench: Bench, z: int, found: Found) -> str:
     """Return the lines of the object table."""
     text = io.StringIO()
-    write_rows(part(bench, found).objects, text)
+    write_rows(columns(bench, z, part(bench, z, found)), text)
     return text.getvalue()
 
 
 def header(bench: Bench) -> str:
     """Return the first line of the object table."""
     text = io.StringIO()
-    csv.writer(text).writerow(part(bench, Found()).objects)
+    of = bench.view(0).image
+    nothing = replace(of, data=np.zeros((len(of.data), 1, 1), of.data.dtype))  # no chunk need be read, or be sound
+    csv.writer(text).writerow(columns(bench, 0, Part(nothing, Masks(), Prompts((1, 1)), classes(bench))))
     return text.getvalue()
 
 
-def features(bench: Bench, found: Found) -> str:
-    """Return the lines of the GeoJSON file, in pixels of the largest level."""
-    return ",\n".join(json.dumps(entry) for entry in geojson.features(part(bench, found), bench.plan.downsample))
+def columns(bench: Bench, z: int, found: Part) -> Objects:
+    """Return the object table; that of a stack says the plane of each object."""
+    table = dict(found.objects)
+    plane = {} if bench.plan.depth == 1 else {"z": np.full(len(found.masks), z)}
+    return Objects({"label": table["label"]} | plane | table)
 
 
-def part(bench: Bench, found: Found) -> Part:
+def features(bench: Bench, z: int, found: Found) -> str:
+    """Return the lines of the GeoJSON file, in pixels of the largest level; planes are said as QuPath says them."""
+    entries = list(geojson.features(part(bench, z, found), bench.plan.downsample))
+    for entry in entries if bench.plan.depth > 1 else ():
+        entry["geometry"]["plane"] = {"c": -1, "z": z, "t": 0}
+    return ",\n".join(map(json.dumps, entries))
+
+
+def part(bench: Bench, z: int, found: Found) -> Part:
     """Return objects as those take them who write tables."""
-    classes = {"model": {"classes": list(bench.model.config.classes)}}
-    return Part(bench.view.image, found.masks, Prompts(bench.plan.shape), classes)
+    return Part(bench.view(z).image, found.masks, Prompts(bench.plan.shape), classes(bench))
 
 
-def prompts(bench: Bench, found: Found) -> str:
+def classes(bench: Bench) -> dict[str, Any]:
+    """Return what a manifest says of the classes of objects."""
+    return {"model": {"classes": list(bench.model.config.classes)}}
+
+
+def prompts(bench: Bench, z: int, found: Found) -> str:
     """Return the lines of the prompts file."""
-    return ",\n".join("  " + json.dumps(to_entry(prompt, bench.plan.shape)) for prompt in found.prompts)
+    plane = {} if bench.plan.depth == 1 else {"z": z}
+    entries = (to_entry(prompt, bench.plan.shape) | plane for prompt in found.prompts)
+    return ",\n".join("  " + json.dumps(entry) for entry in entries)
 
 
-LINES: dict[str, Callable[[Bench, Found], str]] = {"_objects.csv": rows, ".geojson": features, "_prompts.json": prompts}
+LINES: dict[str, Callable[[Bench, int, Found], str]] = {
+    "_objects.csv": rows,
+    ".geojson": features,
+    "_prompts.json": prompts,
+}
 """What writes a tile's lines of each table, by the suffix of the table's file."""
 
 
 def draw_block(bench: Bench, number: int) -> Steps:
     """Write a block of the label image, or of a smaller copy of it, made of the one above."""
     steps = Steps()
-    level, region = place(bench.plan.shape, number)
+    plan = bench.plan
+    level, region = place(plan.labelled, plan.chunks, number)
     with steps.timed("draw"):
         target = bench.level(level)
-        block = ngff.shrunk(bench.level(level - 1), region) if level else drawn(bench, region, target.dtype)
+        above = bench.level(level - 1) if level else None
+        block = drawn(bench, region, target.dtype) if above is None else ngff.shrunk(above, region, plan.chunks)
         if block.any():
             target[region] = block
-        mark(bench.parts / DRAWN, number)
+        store.write_nothing(bench.parts / DRAWN, number)
     return steps
 
 
 def drawn(bench: Bench, region: Region, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.integer]:
-    """Return a region of the label image."""
-    box = np.array([[s.start, s.stop] for s in region])
-    tiles = np.flatnonzero(meeting(bench.reach(SETTLED), box[None])[:, 0])
-    masks = Masks.concatenate([bench.settled(int(tile)).masks for tile in tiles])
-    return Painted(bench.plan.shape, masks.masks, tuple(masks.ids.tolist()))[region].astype(dtype)
+    """Return a region of the label image, of one plane."""
+    *planes, y, x = region
+    z = planes[0].start if planes else 0
+    reaches, _ = bench.plane(SETTLED, z)
+    box = np.array([[s.start, s.stop] for s in (y, x)])
+    tiles = z * len(bench.tiles) + np.flatnonzero(meeting(reaches, box[None])[:, 0])
+    masks = Masks.concatenate([bench.labelled(int(tile)).masks for tile in tiles])
+    painted = Painted(bench.plan.shape, masks.masks, tuple(masks.ids.tolist()))[y, x]
+    return painted.astype(dtype)[(None,) * len(planes)]
 
 
-def place(shape: Shape, number: int) -> tuple[int, Region]:
+def place(shape: Shape, chunks: Shape, number: int) -> tuple[int, Region]:
     """Return the level and the region of block `number`; blocks are counted through all levels."""
-    for level, size in enumerate(ngff.shapes(shape)):
-        regions = ngff.blocks(size)
+    for level, size in enumerate(ngff.shapes(shape, chunks)):
+        regions = ngff.blocks(size, chunks)
         if number < len(regions):
             return level, regions[number]
         number -= len(regions)
     raise IndexError(f"there is no block {number}")
-
-
-def mark(folder: Path, number: int) -> None:
-    """Say that a number is done."""
-    store.path_of(folder, number).touch()
 
 
 STEPS: dict[str, Callable[[Bench, int], Steps]] = {

@@ -6,8 +6,9 @@ by whoever has the tile.
 
 from __future__ import annotations
 
-import errno
 import logging
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from uuid import uuid4
 from promptless.errors import reason
 from promptless.large.bench import STEPS, Bench, opened
 from promptless.large.plan import PLAN, Plan
+from promptless.large.runs import FATAL
 from promptless.loading import load
+from promptless.registry import model_hash
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,10 +35,11 @@ SUSPECT = 20
 """How many workers may die over a batch of tiles before the batch is doubted and taken apart."""
 AHEAD = 3
 """Batches per worker that are under way at once, so that the graph stays small."""
+LOST = "the scheduler was lost; what is finished is kept, --resume goes on"
+PAUSE = 1.0
+"""Seconds between two looks at how many workers there are."""
 BATCH = 8
 """Tiles per task, at most."""
-FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of which no other tile is spared: they stop the run, which can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,11 @@ class Cluster:
         waiting = batches(numbers, self.n_workers())
         running: dict[Any, list[int]] = {}
         completed = as_completed()
+        at_once, counted = 0, -math.inf
         while waiting or running:
-            while waiting and len(running) < AHEAD * self.n_workers():
+            if time.monotonic() - counted > PAUSE:
+                at_once, counted = AHEAD * self.n_workers(), time.monotonic()
+            while waiting and len(running) < at_once:
                 batch = waiting.pop()
                 future = self.submitted(step, batch)
                 running[future.key] = batch
@@ -95,6 +102,8 @@ class Cluster:
             batch = running.pop(future.key)
             if future.status == "finished":
                 yield from future.result()
+            elif future.status == "cancelled":
+                raise ConnectionError(LOST)
             elif isinstance(future.exception(), OSError) and future.exception().errno in FATAL:
                 raise future.exception()
             elif len(batch) == 1:
@@ -105,11 +114,18 @@ class Cluster:
 
     def submitted(self, step: str, batch: list[int]) -> Future:
         """Hand a batch over."""
+        self.check()
         return self.client.submit(work, str(self.parts), self.run, step, batch, self.threads, pure=False)
 
     def n_workers(self) -> int:
         """Return how many workers there are now, at least one: they may come back."""
-        return max(1, len(self.client.scheduler_info(n_workers=-1)["workers"]))
+        self.check()
+        return max(1, len(self.client.scheduler_info(n_workers=-1).get("workers", ())))
+
+    def check(self) -> None:
+        """Raise where nobody is there to hand work over to."""
+        if self.client.status != "running":
+            raise ConnectionError(LOST)
 
 
 def batches(numbers: Sequence[int], n_workers: int) -> list[list[int]]:
@@ -129,7 +145,10 @@ def bench_of(parts: str, run: str, threads: int) -> Bench:
     """Open the run called `run` once per process; image and model stay open until the process ends."""
     plan = Plan.read(Path(parts))
     assert plan.request.model is not None  # `crew` asks for a name or folder where others take part
-    bench = opened(Path(parts), load(plan.request.model, threads=threads))
+    model = load(plan.request.model, threads=threads)
+    if model_hash(model.config) != plan.request.model_hash:
+        raise ValueError(f"{plan.request.model} of the worker is another model than that of the run; update promptless")
+    bench = opened(Path(parts), model)
     _open.append(bench)
     return bench.__enter__()
 
@@ -164,14 +183,17 @@ def crew(
             return
         if bench.plan.request.model is None:
             raise ValueError("workers load the model themselves: give its name or folder, not a model")
+        shared = parts.resolve()  # workers may run in another folder
         with client(workers, scheduler) as dask:
-            seen = dask.run(is_there, str(parts / PLAN))
+            seen = dask.run(is_there, str(shared / PLAN))
             blind = [name for name, there in seen.items() if not there]
             if blind:
                 raise FileNotFoundError(
-                    f"{len(blind)} of {len(seen)} workers do not see {parts}; image and output must lie where all do"
+                    f"{len(blind)} of {len(seen)} workers do not see {shared}; image and output must lie where all do"
                 )
-            yield Cluster(dask, parts, threads or 1, uuid4().hex), bench
+            if not seen:
+                log.warning("there are no workers at %s yet; the run begins with the first", scheduler)
+            yield Cluster(dask, shared, threads or 1, uuid4().hex), bench
 
 
 @contextmanager
@@ -183,7 +205,13 @@ def client(workers: int | None, scheduler: str | None) -> Iterator[Client]:
     except ImportError as error:
         raise ImportError(f"--workers and --scheduler need {error.name}: pip install 'promptless[large]'") from error
     if scheduler is not None:
-        with Client(scheduler) as connected:
+        try:
+            found = Client(scheduler)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"there is no scheduler at {scheduler} ({reason(error)}); `dask scheduler` starts one and says where"
+            ) from error
+        with found as connected:
             yield connected
         return
     quiet = {"distributed.scheduler.allowed-failures": SUSPECT, "distributed.admin.tick.limit": "1h"}

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
-from math import log, prod
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from promptless.config import VOXELS
+from promptless.errors import UnreadableImageError
 from promptless.image import Image, Shape
-from promptless.io import lazy
+from promptless.io import lazy, ngff
 from promptless.io.atomic import replacing
 from promptless.io.lazy.pyramid import Pyramid
+from promptless.io.readers.choice import STACK
 from promptless.large import tissue
 from promptless.model import Model
 from promptless.tiles import Tile
 from promptless.view import UM, View, each, tiling
+
+log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
 FEW = 2**27
 """Up to so many values, an image is looked at as a small one is, to tell black from white; else blocks of it are."""
 BLOCKS, BLOCK = 24, 64
 """Blocks per axis of a larger image that tell black from white, and their pixels per side."""
+PLANES = 24
+"""Planes of a stack, at most, that do."""
 SAMPLES = 65_536
 """Bytes read at each place of a file that tell it from others."""
 PLACES = 64
@@ -57,8 +67,8 @@ class Plan:
     fingerprint: str
     request: Request
     level: int
-    shape: Shape
-    spacing: tuple[float, ...] | None  # um
+    shape: Shape  # (y, x)
+    spacing: tuple[float, ...] | None  # um, (y, x)
     downsample: tuple[float, ...]  # pixels of the largest level per pixel
     low: float
     high: float
@@ -67,9 +77,11 @@ class Plan:
     tile: int  # model pixels, as is `halo`
     halo: int
     min_score: float
-    tiles: tuple[int, ...]  # numbers of those that are looked at
+    tiles: tuple[int, ...]  # numbers of those that are looked at, counted through all planes
     roi: tuple[tuple[int, int], ...] | None = None  # start, stop
     tissue: float | None = None  # share of the image, where only tissue is looked at
+    depth: int = 1  # planes along z, looked at one by one
+    pitch: float | None = None  # um from one to the next
 
     def write(self, folder: Path) -> None:
         """Write the plan down."""
@@ -83,11 +95,25 @@ class Plan:
         return cls(**{**content, "request": Request(**content["request"])})
 
     @contextmanager
-    def view(self) -> Iterator[View]:
-        """Open the image as the model looks at it."""
-        with lazy.opened(Path(self.source), self.request.page, self.request.channel) as pyramid:
-            image = sized(pyramid.image(self.level), self.spacing)
-            yield View(image, self.low, self.high, self.zoom, self.align)
+    def views(self) -> Iterator[Callable[[int], View]]:
+        """Open the image; yield what gives each of its planes as the model looks at it."""
+        with opened(Path(self.source), self.request) as pyramid:
+            yield partial(self.view, pyramid)
+
+    def view(self, pyramid: Pyramid, z: int) -> View:
+        """Return plane `z` of the image as the model looks at it."""
+        image = sized(pyramid.plane(z).image(self.level), self.spacing)
+        return View(image, self.low, self.high, self.zoom, self.align)
+
+    @property
+    def labelled(self) -> Shape:
+        """The shape of the label image: (y, x), or (z, y, x) of a stack."""
+        return self.shape if self.depth == 1 else (self.depth, *self.shape)
+
+    @property
+    def chunks(self) -> Shape:
+        """Pixels per side that a file of the label image holds."""
+        return ngff.chunked(self.shape) if self.depth == 1 else ngff.PLANES
 
     def other(self, request: Request, fingerprint: str) -> list[str]:
         """Return in what this plan differs from what is asked now."""
@@ -103,27 +129,34 @@ def as_tuples(value: Any) -> Any:
     return {k: as_tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
+def opened(source: Path, request: Request) -> AbstractContextManager[Pyramid]:
+    """Open the plane of an image that is asked for, or all planes of a z-stack."""
+    return lazy.opened(source, STACK if request.page is None else request.page, request.channel)
+
+
 def planned(source: Path, fingerprint: str, model: Model, request: Request) -> Plan:
     """Return how an image is segmented: which level of it, how the model looks at it, which tiles."""
     config = model.config
     if not config.tells_objects:
-        raise ValueError(f"{config.name} does not tell objects apart by tiles; segment with it without .zarr")
+        other = "; large.segment_volume is for it" if config.output == VOXELS else "; segment with it without .zarr"
+        raise ValueError(f"{config.name} does not tell objects apart by tiles{other}")
     tile, halo = tiling(config, request.tile, request.halo)
     min_score = config.min_score if request.min_score is None else request.min_score
-    with lazy.opened(source, request.page, request.channel) as pyramid:
+    with opened(source, request) as pyramid:
         level = nearest(pyramid, config.kind.pixel_size, request.mpp)
         at = pyramid.levels[level]
         spacing = at.spacing if request.mpp is None else tuple(request.mpp * step for step in at.downsample)
-        image = sized(pyramid.image(level), spacing)
-        view = View.of(image, model, values(image.data))
+        image = sized(pyramid.plane(pyramid.depth // 2).image(level), spacing)
+        view = View.of(image, model, values_of(pyramid, level))
         roi = None if request.roi is None else region(request.roi, at.downsample, at.shape)
         tiles = view.tiles(tile, halo)
         chosen = [i for i, part in enumerate(tiles) if roi is None or meets(part, roi)]
         share = None
         if request.only is not None:
-            mask = tissue.found(pyramid)
+            mask = tissue.found(flat(pyramid))
             share = float(mask.mean())
             chosen = [i for i in chosen if tissue.reaches(mask, tiles[i].core, at.shape)]
+        everywhere = tuple(z * len(tiles) + i for z in range(pyramid.depth) for i in chosen)
     return Plan(
         str(source.resolve()),
         fingerprint,
@@ -139,10 +172,22 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         tile,
         halo,
         min_score,
-        tuple(chosen),
+        everywhere,
         roi,
         share,
+        pyramid.depth,
+        None if pyramid.voxel is None else pyramid.voxel[0],
     )
+
+
+def flat(pyramid: Pyramid) -> Pyramid:
+    """Return an image of one plane, refusing a stack."""
+    if pyramid.depth > 1:
+        raise ValueError(
+            f"tissue is told from glass on a slide, but the image has {pyramid.depth} planes along z; "
+            "leave --tissue out, or choose a plane with --page"
+        )
+    return pyramid
 
 
 def sized(image: Image, spacing: tuple[float, ...] | None) -> Image:
@@ -156,7 +201,7 @@ def nearest(pyramid: Pyramid, pixel_size: float, mpp: float | None) -> int:
     if full is None:
         return 0
     sizes = [float(np.mean(full)) * float(np.mean(level.downsample)) * UM["um"] for level in pyramid.levels]
-    return min(range(len(sizes)), key=lambda i: (abs(log(sizes[i] / pixel_size)), i))
+    return min(range(len(sizes)), key=lambda i: (abs(math.log(sizes[i] / pixel_size)), i))
 
 
 def region(roi: tuple[int, ...], downsample: tuple[float, ...], shape: Shape) -> tuple[tuple[int, int], ...]:
@@ -179,6 +224,13 @@ def meets(tile: Tile, roi: tuple[tuple[int, int], ...]) -> bool:
     return all(s.start < b and a < s.stop for s, (a, b) in zip(tile.core, roi, strict=True))
 
 
+def values_of(pyramid: Pyramid, level: int) -> NDArray[np.generic]:
+    """Return values that tell black from white, of all planes together, as many as of one."""
+    n = min(PLANES, pyramid.depth)
+    planes = np.linspace(0, pyramid.depth - 1, n).round().astype(int).tolist()
+    return np.concatenate([values(pyramid.plane(z).image(level).data)[::n] for z in planes])
+
+
 def values(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return values of an image that tell black from white, those of `normalise.intensity_range` where it is small.
 
@@ -188,17 +240,43 @@ def values(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
     total = prod(pixels.shape)
     if total > FEW:
         starts = [np.linspace(0, max(0, n - BLOCK), BLOCKS).astype(int) for n in (height, width)]
-        blocks = [pixels[:, y : y + BLOCK, x : x + BLOCK] for y in starts[0] for x in starts[1]]
-        return np.concatenate([block.ravel() for block in blocks])
+        blocks = [readable(pixels, slice(y, y + BLOCK), slice(x, x + BLOCK)) for y in starts[0] for x in starts[1]]
+        return joined([part.ravel() for parts in blocks for part in parts])
     step = max(1, total // 1_000_000)
     rows = max(1, 2**22 // (n_channels * width))
     picked: list[list[NDArray[np.generic]]] = [[] for _ in range(n_channels)]
     for y in range(0, height, rows):
-        slab = pixels[:, y : y + rows, slice(None)]
-        for channel, own in enumerate(slab):
+        slabs = readable(pixels, slice(y, min(y + rows, height)), slice(0, width))
+        if len(slabs) != 1:
+            picked[0] += [slab.ravel()[::step] for slab in slabs]
+            continue
+        for channel, own in enumerate(slabs[0]):
             first = channel * height * width + y * width
             picked[channel].append(own.ravel()[-first % step :: step])
-    return np.concatenate([part for own in picked for part in own])
+    return joined([part for own in picked for part in own])
+
+
+def joined(parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """Return all values, of which there must be some."""
+    if not parts:
+        raise UnreadableImageError("the image cannot be decoded anywhere; it may be damaged, or half copied")
+    return np.concatenate(parts)
+
+
+def readable(pixels: NDArray[np.generic], y: slice, x: slice) -> list[NDArray[np.generic]]:
+    """Return a region of an image; where a chunk of it is damaged, parts of the region that are not."""
+    try:
+        return [pixels[:, y, x]]
+    except UnreadableImageError as error:
+        sides = [s.stop - s.start for s in (y, x)]
+        if max(sides) <= BLOCK:
+            log.debug("black and white are told without a part of the image: %s", error)
+            return []
+    if sides[0] >= sides[1]:
+        middle = y.start + sides[0] // 2
+        return readable(pixels, slice(y.start, middle), x) + readable(pixels, slice(middle, y.stop), x)
+    middle = x.start + sides[1] // 2
+    return readable(pixels, y, slice(x.start, middle)) + readable(pixels, y, slice(middle, x.stop))
 
 
 def fingerprint(path: Path) -> str:

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from promptless.io import geojson, manifests, ngff
-from promptless.io.atomic import claimed, replacing
-from promptless.io.hashes import sha256
-from promptless.large import store
+from promptless.io import geojson, ngff
+from promptless.io.atomic import replacing
+from promptless.large import runs, store
 from promptless.large.bench import DRAWN, FIRST, FOUND, NAME, OUT, REACH, SETTLED, STEPS, TOLD, Bench, header
 from promptless.large.crew import Crew, Outcome, crew
-from promptless.large.plan import PLAN, Plan, Request, fingerprint, planned
+from promptless.large.plan import Plan, Request, fingerprint, planned
+from promptless.large.runs import NEW, RESUME
 from promptless.loading import load
 from promptless.model import Model
 from promptless.prompts import Prompts
 from promptless.record import Steps, manifest
-from promptless.registry import model_hash
+from promptless.registry import model_hash, names
 
 Progress = Callable[[str, int, int], None]
-SUFFIXES = (".ome.zarr", ".zarr")
-NEW, RESUME, OVERWRITE = "new", "resume", "overwrite"
-MANIFEST = "_manifest.json"
 UNSIZED = "the pixel size is not known: pixels are taken as the model's own, or small objects seen doubled; give --mpp"
 
 
@@ -54,6 +51,7 @@ class Summary:
     failures: tuple[Failure, ...] = ()
     tissue: float | None = None
     notes: tuple[str, ...] = ()
+    kinds: tuple[str, str] = ("objects", "tiles")  # what was found, and looked at
 
 
 def segment(  # noqa: PLR0913  the one door, and every argument of it optional
@@ -79,8 +77,9 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
 ) -> Summary:
     """Find every object of an image that need not fit in memory; write OME-Zarr labels, table, GeoJSON, prompts.
 
-    `source` is a file or an OME-Zarr folder, read at the level nearest to the model's pixel size; `out` ends in
-    `.ome.zarr` or `.zarr`, and the other files are called after it. Most arguments are those of
+    `source` is a file or an OME-Zarr folder, read at the level nearest to the model's pixel size; of a z-stack without
+    a `page` every plane is segmented, each by itself. `out` ends in `.ome.zarr` or `.zarr`, or in `.ome.tif` for one
+    plane as a pyramidal TIFF, and the other files are called after it. Most arguments are those of
     `promptless.segment`. `roi` (y, x, height, width in pixels of the largest level) and `only="tissue"` leave out
     what lies elsewhere. `workers` processes, or a Dask cluster at the address `scheduler`, share the work; they load
     `model` by its name or folder; `loaded` is that model where it is open already. `begin` says what becomes of what
@@ -90,9 +89,9 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     source, out = Path(source), Path(out)
     if loaded is None:
         loaded = load(model, threads=threads) if isinstance(model, str | Path) else model
-    name = str(model) if isinstance(model, str | Path) else None
+    name = known_as(model) if isinstance(model, str | Path) else None
     asked = Request(name, model_hash(loaded.config), channel, page, mpp, min_score, tile, halo, roi, only)
-    with unfinished(out, begin) as parts:
+    with runs.unfinished(out, begin) as parts:
         before = finished(parts, out, asked, source) if begin == RESUME else None
         if before is not None:
             return before
@@ -106,8 +105,13 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
             paths = publish(bench, out, n_objects, failures, steps)
         if not failures:
             shutil.rmtree(parts)
-    notes = (*bench.view.image.origin.notes, *([UNSIZED] if plan.spacing is None else []))
-    return Summary(paths, n_objects, len(bench.tiles), len(plan.tiles), failures, plan.tissue, notes)
+    notes = (*bench.view(0).image.origin.notes, *([UNSIZED] if plan.spacing is None else []))
+    return Summary(paths, n_objects, bench.n_tiles, len(plan.tiles), failures, plan.tissue, notes)
+
+
+def known_as(model: str | Path) -> str:
+    """Return what workers, wherever they run, load a model by: its name, or the path of its folder."""
+    return str(model) if str(model) in names() else str(Path(model).resolve())
 
 
 def preview(source: str | Path, model: Model, **options: Any) -> Plan:
@@ -115,80 +119,28 @@ def preview(source: str | Path, model: Model, **options: Any) -> Plan:
     return planned(Path(source), "", model, Request(None, model_hash(model.config), **options))
 
 
-@contextmanager
-def unfinished(out: Path, begin: str) -> Iterator[Path]:
-    """Yield the folder of an unfinished run's files, held alone."""
-    if not out.name.endswith(SUFFIXES):
-        raise ValueError(f"{out} must end in {' or '.join(SUFFIXES)}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {out.parent} for {out.name}; make it first")
-    parts = out.with_name(f".{out.name}.parts")
-    parts.mkdir(exist_ok=True)
-    with ExitStack() as holding:
-        try:
-            holding.enter_context(claimed(parts))
-        except BlockingIOError as error:
-            raise FileExistsError(f"another run is writing {out}; wait for it, or choose another output") from error
-        if begin == OVERWRITE or not (parts / PLAN).exists():  # without a plan, what is there is left of a finished run
-            empty(parts)
-        try:
-            yield parts
-        finally:
-            if parts.is_dir() and not any(parts.iterdir()):
-                parts.rmdir()
-
-
-def empty(folder: Path) -> None:
-    """Delete all that is in a folder."""
-    for kept in folder.iterdir():
-        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
-
-
 def finished(parts: Path, out: Path, request: Request, source: Path) -> Summary | None:
     """Return what a run came to that is asked for again when it is finished, None where it is not."""
-    vouching = stem_of(out).with_name(stem_of(out).name + MANIFEST)
-    if (parts / PLAN).exists() or not out.exists() or not vouching.exists():
+    record = runs.vouched(parts, out, request, source)
+    if record is None or record["failed"]:
         return None
-    record = manifests.read(vouching)
-    same = record.get("requested") == plain(request) and record["input"].get("fingerprint") == fingerprint(source)
-    if not same or record["failed"]:
-        return None
-    paths = manifests.written(record, out.parent) | {"manifest": vouching}
-    about = record["image"]
-    return Summary(paths, record["n_objects"], record["tiles"], record["looked_at"], tissue=about["tissue"])
-
-
-def plain(request: Request) -> dict[str, Any]:
-    """Return a request as JSON gives it back."""
-    return dict(json.loads(json.dumps({k: v for k, v in asdict(request).items() if k != "model"})))
-
-
-def stem_of(out: Path) -> Path:
-    """Return what the other outputs are called after."""
-    return out.with_name(next(out.name.removesuffix(end) for end in SUFFIXES if out.name.endswith(end)))
+    paths = runs.written(record, out)
+    return Summary(paths, record["n_objects"], record["tiles"], record["looked_at"], tissue=record["image"]["tissue"])
 
 
 def plan_of(parts: Path, out: Path, source: Path, model: Model, request: Request, begin: str) -> Plan:
     """Return the plan of a run: a new one, or that of the run that is resumed, if it is of the same image."""
     told = fingerprint(source)
-    if not (parts / PLAN).exists():
-        if out.exists() and begin != OVERWRITE:
-            raise FileExistsError(f"{out} is there and finished; --overwrite replaces it, another name keeps both")
+    if not runs.goes_on(parts, out, begin):
         plan = planned(source, told, model, request)
-        plan.write(parts)
-        return plan
-    if begin != RESUME:
-        raise FileExistsError(f"a run that writes {out} is unfinished; --resume goes on, --overwrite begins anew")
-    before = Plan.read(parts)
-    differs = before.other(request, told)
-    if differs:
-        raise FileExistsError(
-            f"the unfinished run that writes {out} differs in: {', '.join(differs)}; "
-            "repeat its options to resume it, --overwrite begins anew, another name keeps both"
-        )
-    moved = replace(before, source=str(source.resolve()), request=request)
-    moved.write(parts)
-    return moved
+        if plan.depth > 1 and not runs.is_store(out):
+            raise ValueError(f"{out} holds one plane, but {source} has {plan.depth} along z; write .ome.zarr")
+    else:
+        before = Plan.read(parts)
+        runs.same(out, before.other(request, told))
+        plan = replace(before, source=str(source.resolve()), request=request)
+    plan.write(parts)
+    return plan
 
 
 def find(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> tuple[Failure, ...]:
@@ -204,17 +156,22 @@ def find(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> tuple[F
     failed = taken(hands, bench, FOUND, plan.tiles, steps, progress)
     if failed and len(failed) == len(plan.tiles):
         raise ValueError(f"every tile failed, the first of them since {failed[0].error}")
-    write_reaches(bench, FOUND)
-    cores = {outcome.number: bench.tiles[outcome.number].core for outcome in failed}
-    return tuple(
-        Failure(o.number, tuple((s.start, s.stop) for s in cores[o.number]), o.error)
-        for o in sorted(failed, key=lambda o: o.number)
-    )
+    return tuple(Failure(o.number, region(bench, o.number), o.error) for o in sorted(failed, key=lambda o: o.number))
+
+
+def region(bench: Bench, number: int) -> tuple[tuple[int, int], ...]:
+    """Return which pixels of the label image a tile answers for, as (start, stop) per axis."""
+    z, tile = bench.place(number)
+    plane = [] if bench.plan.depth == 1 else [(z, z + 1)]
+    return (*plane, *((s.start, s.stop) for s in tile.core))
 
 
 def settle(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> int:
-    """Decide which objects are kept, and give each tile's the labels after those of the tiles before it."""
-    numbers = sorted(store.done(bench.parts / FOUND))
+    """Decide which objects are kept, and give each tile's the labels after those of the tiles before it.
+
+    From here on tiles without objects cost nothing.
+    """
+    numbers = np.flatnonzero(write_reaches(bench, FOUND)).tolist()
     complete(taken(hands, bench, SETTLED, numbers, steps, progress))
     counts = write_reaches(bench, SETTLED)
     first = 1 + np.cumsum(counts) - counts
@@ -232,15 +189,34 @@ def draw(hands: Crew, bench: Bench, out: Path, n_objects: int, version: str, ste
     plan, path = bench.plan, bench.parts / OUT
     if not store.done(bench.parts / DRAWN):
         shutil.rmtree(path, ignore_errors=True)
-        pitch, unit = (plan.downsample, None) if plan.spacing is None else (plan.spacing, "micrometer")
+        pitch, units = scale(plan)
         dtype = np.dtype(np.uint16 if n_objects <= np.iinfo(np.uint16).max else np.uint32)
         image = relative(Path(plan.source), ngff.path_of(out, NAME))
-        ngff.create(path, NAME, plan.shape, dtype, pitch=pitch, unit=unit, version=version, source=image)
+        ngff.create(
+            path,
+            NAME,
+            plan.labelled,
+            dtype,
+            pitch=pitch,
+            units=units,
+            version=version,
+            source=image,
+            chunks=plan.chunks,
+        )
     first = 0
-    for shape in ngff.shapes(plan.shape):
-        stop = first + len(ngff.blocks(shape))
+    for shape in ngff.shapes(plan.labelled, plan.chunks):
+        stop = first + len(ngff.blocks(shape, plan.chunks))
         complete(taken(hands, bench, DRAWN, range(first, stop), steps, progress))
         first = stop
+
+
+def scale(plan: Plan) -> tuple[tuple[float, ...], ngff.Units]:
+    """Return the size of a pixel of the label image and its unit, along each axis."""
+    sizes = plan.downsample if plan.spacing is None else plan.spacing
+    units: ngff.Units = (None if plan.spacing is None else ngff.UM,) * len(sizes)
+    if plan.depth == 1:
+        return sizes, units
+    return (plan.pitch or 1.0, *sizes), (None if plan.pitch is None else ngff.UM, *units)
 
 
 def relative(source: Path, label: Path) -> str | None:
@@ -250,31 +226,35 @@ def relative(source: Path, label: Path) -> str | None:
 
 def publish(bench: Bench, out: Path, n_objects: int, failures: tuple[Failure, ...], steps: Steps) -> dict[str, Path]:
     """Put everything in its place, the manifest last; return the paths by kind."""
-    stem = stem_of(out)
-    vouching = stem.with_name(stem.name + MANIFEST)
+    vouching = runs.beside(out, runs.MANIFEST)
     vouching.unlink(missing_ok=True)
     paths = {"labels": out}
-    numbers = sorted(store.done(bench.parts / TOLD))
-    for suffix, (head, between, tail) in frames(bench).items():
-        path = stem.with_name(stem.name + suffix)
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(head)
-            parts = (bench.parts / TOLD / f"{number}{suffix}" for number in numbers)
-            for i, text in enumerate(filter(None, (part.read_text(encoding="utf-8") for part in parts))):
-                file.write((between if i else "") + text)
-            file.write(tail)
-        paths[suffix.strip("_.").partition(".")[0]] = path
+    with ExitStack() as files:
+        tables = {}
+        for suffix, frame in frames(bench).items():
+            path = paths[suffix.strip("_.").partition(".")[0]] = runs.beside(out, suffix)
+            tables[suffix] = files.enter_context(table(path, *frame))
+        for number in sorted(store.done(bench.parts / TOLD)):
+            for suffix, lines in store.read_lines(bench.parts / TOLD, number).items():
+                tables[suffix](lines)
     shutil.rmtree(bench.parts / DRAWN)  # a run that is killed from here on draws again
-    if out.exists():
-        shutil.rmtree(out)
-    (bench.parts / OUT).rename(out)
-    written = {kind: {"file": path.name, "sha256": sha256(path)} for kind, path in paths.items() if path != out}
+    runs.put(bench.parts / OUT, NAME, out, bench.plan.spacing)
     record = recorded(bench, steps) | {"n_objects": n_objects, "failed": [asdict(failure) for failure in failures]}
-    record["requested"] = plain(bench.plan.request)
-    record["outputs"] = written | {"labels": {"file": out.name}}
-    with replacing(vouching) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return paths | {"manifest": vouching}
+    return runs.vouch(out, paths, record, bench.plan.request)
+
+
+@contextmanager
+def table(path: Path, head: str, between: str, tail: str) -> Iterator[Callable[[str], None]]:
+    """Write a table; yield what takes the lines of one tile after the other."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(head)
+        before = chain([""], repeat(between))
+
+        def add(lines: str) -> None:
+            file.write(next(before) + lines)
+
+        yield add
+        file.write(tail)
 
 
 def frames(bench: Bench) -> dict[str, tuple[str, str, str]]:
@@ -293,10 +273,10 @@ def recorded(bench: Bench, steps: Steps) -> dict[str, Any]:
     plan = bench.plan
     chosen = {**asdict(plan.request), "tile": plan.tile, "halo": plan.halo, "min_score": plan.min_score}
     del chosen["model"], chosen["model_hash"]
-    record = manifest(bench.model, bench.view, chosen, steps)
+    record = manifest(bench.model, bench.view(0), chosen, steps)
     record["input"] = {"name": Path(plan.source).name, "fingerprint": plan.fingerprint, "level": plan.level}
-    record["image"] |= {"downsample": list(plan.downsample), "tissue": plan.tissue}
-    return record | {"looked_at": len(plan.tiles)}
+    record["image"] |= {"downsample": list(plan.downsample), "tissue": plan.tissue, "planes": plan.depth}
+    return record | {"tiles": bench.n_tiles, "looked_at": len(plan.tiles)}
 
 
 def taken(hands: Crew, bench: Bench, step: str, numbers: Any, steps: Steps, progress: Progress) -> list[Outcome]:
@@ -325,11 +305,13 @@ def complete(failed: list[Outcome]) -> None:
 
 def write_reaches(bench: Bench, kind: str) -> Any:
     """Write the box around the objects of every tile, and return how many each has."""
-    folder, n = bench.parts / kind, len(bench.tiles)
+    folder, n = bench.parts / kind, bench.n_tiles
     reaches = np.zeros((n, len(bench.plan.shape), 2), np.int64)
     counts = np.zeros(n, np.int64)
     for number in store.done(folder):
-        counts[number], reaches[number] = store.header(folder, number)
+        found = store.header(folder, number)
+        if found is not None:
+            counts[number], reaches[number] = found
     save(folder / REACH, reaches)
     return counts
 

@@ -12,10 +12,10 @@ from promptless.labels import best_first, lay, renumbered
 from promptless.large.store import Found
 
 Boxes = NDArray[np.int64]
-Objects = Callable[[int], Found]
+Reader = Callable[[int], Found]
 
 
-def settle(number: int, reaches: Boxes, read: Objects) -> Found:
+def settle(number: int, reaches: Boxes, read: Reader) -> Found:
     """Return the objects of tile `number` that are kept, with the pixels that they keep, in reading order.
 
     `labels.paint` lays objects down from the best to the worst. What becomes of one depends on better ones that it

@@ -5,6 +5,8 @@ An unfinished run is a folder of such files; they are the journal that `--resume
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from promptless.image import Shape
 from promptless.io.atomic import replacing
 from promptless.masks import Mask, Masks
 from promptless.prompts import Prompt
+
+SUFFIX = ".tile"
+NOTHING = b"nothing\n"
+"""What the file of a tile holds that has no objects; shorter than any other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +47,14 @@ class Found:
 
 def path_of(folder: Path, number: int) -> Path:
     """Return where tile `number` is kept."""
-    return folder / f"{number}.npy"
+    return folder / f"{number}{SUFFIX}"
 
 
 def write(folder: Path, number: int, found: Found, ndim: int) -> None:
     """Keep the objects of a tile: their box, a table of them, points of the prompts, pixels of masks as bits."""
+    if not len(found.masks):
+        write_nothing(folder, number)
+        return
     table = np.zeros(len(found.masks), row_type(ndim))
     bits: list[NDArray[np.uint8]] = []
     points: list[NDArray[np.float32]] = []
@@ -65,22 +74,30 @@ def write(folder: Path, number: int, found: Found, ndim: int) -> None:
     with replacing(path_of(folder, number)) as temporary, temporary.open("wb") as file:
         np.save(file, found.reach(ndim))
         np.save(file, table)
-        if len(table):
-            np.save(file, np.concatenate(points).astype(np.float32))
-            np.save(file, np.concatenate(marks).astype(np.int8))
-            np.save(file, np.concatenate(bits))
+        np.save(file, np.concatenate(points).astype(np.float32))
+        np.save(file, np.concatenate(marks).astype(np.int8))
+        np.save(file, np.concatenate(bits))
+
+
+def write_nothing(folder: Path, number: int) -> None:
+    """Keep that a number is done, and has nothing."""
+    with replacing(path_of(folder, number)) as temporary:
+        temporary.write_bytes(NOTHING)
+
+
+def nothing(path: Path) -> bool:
+    """Return whether a tile was looked at, and has nothing."""
+    return path.stat().st_size == len(NOTHING)
 
 
 def read(folder: Path, number: int) -> Found:
     """Return the objects of a tile, none where it was not looked at."""
     path = path_of(folder, number)
-    if not path.exists():
+    if not path.exists() or nothing(path):
         return Found()
     with path.open("rb") as file:
         np.load(file, allow_pickle=False)
         table = np.load(file, allow_pickle=False)
-        if not len(table):
-            return Found()
         points, marks, bits = (np.load(file, allow_pickle=False) for _ in range(3))
     masks, prompts, at, point = [], [], 0, 0
     for i, row in enumerate(table):
@@ -107,16 +124,38 @@ def unpacked(bits: NDArray[np.uint8], at: int, start: Any, shape: Any) -> tuple[
     return Mask(tuple(int(v) for v in start), pixels), stop
 
 
-def header(folder: Path, number: int) -> tuple[int, NDArray[np.int64]]:
-    """Return how many objects a tile has, and the box around them."""
-    with path_of(folder, number).open("rb") as file:
+def header(folder: Path, number: int) -> tuple[int, NDArray[np.int64]] | None:
+    """Return how many objects a tile has, and the box around them; None where it has none."""
+    path = path_of(folder, number)
+    if nothing(path):
+        return None
+    with path.open("rb") as file:
         reach = np.load(file, allow_pickle=False)
         return len(np.load(file, allow_pickle=False)), reach
 
 
 def done(folder: Path) -> set[int]:
-    """Return the numbers that are kept in a folder."""
-    return {int(path.stem) for path in folder.glob("[0-9]*.npy")} if folder.is_dir() else set()
+    """Return the numbers that are kept in a folder; files that a power cut left empty are not."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        kept = [entry.name for entry in entries if entry.name.endswith(SUFFIX) and entry.stat().st_size]
+    return {int(name.removesuffix(SUFFIX)) for name in kept if name[0].isdecimal()}
+
+
+def write_lines(folder: Path, number: int, lines: dict[str, str]) -> None:
+    """Keep what is told of a tile: its lines of every table."""
+    if not lines:
+        write_nothing(folder, number)
+        return
+    with replacing(path_of(folder, number)) as temporary:
+        temporary.write_text(json.dumps(lines), encoding="utf-8")
+
+
+def read_lines(folder: Path, number: int) -> dict[str, str]:
+    """Return what is told of a tile."""
+    path = path_of(folder, number)
+    return {} if nothing(path) else dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 COLUMNS = ("scores", "stability", "tile_border", "classes", "class_probabilities")

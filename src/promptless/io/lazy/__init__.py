@@ -13,15 +13,17 @@ from promptless.io.lazy.pyramid import Pyramid, of_image
 from promptless.io.lazy.slides import slide
 from promptless.io.lazy.tiled import tiff
 from promptless.io.lazy.zarrs import ome_zarr
+from promptless.io.readers.choice import STACK, Page
 
-Opener = Callable[[Path, int | None, int | str | None], AbstractContextManager[Pyramid]]
+Opener = Callable[[Path, Page, int | str | None], AbstractContextManager[Pyramid]]
 
 
 @contextmanager
-def opened(path: Path, page: int | None = None, channel: int | str | None = None) -> Iterator[Pyramid]:
+def opened(path: Path, page: Page = None, channel: int | str | None = None) -> Iterator[Pyramid]:
     """Open one plane of an image, at all its levels, without decoding it; `page` and `channel` as for `readers.read`.
 
-    What has no tiles, strips or chunks (PNG, JPEG, ...) is decoded whole.
+    With `STACK` as page, the planes of a z-stack can be had one by one (`Pyramid.plane`). What has no tiles, strips or
+    chunks (PNG, JPEG, ...) is decoded whole.
     """
     if not path.exists():
         raise UnreadableImageError(f"{path} does not exist")
@@ -37,7 +39,7 @@ def opener(path: Path) -> Opener:
 
 
 @contextmanager
-def within(use: Opener, path: Path, page: int | None, channel: int | str | None) -> Iterator[Pyramid]:
+def within(use: Opener, path: Path, page: Page, channel: int | str | None) -> Iterator[Pyramid]:
     """Open a file; what is wrong with it as a file is an `UnreadableImageError`, what goes wrong later is its own."""
     with named(path):
         context = use(path, page, channel)
@@ -49,9 +51,9 @@ def within(use: Opener, path: Path, page: int | None, channel: int | str | None)
 
 
 @contextmanager
-def whole(path: Path, page: int | None, channel: int | str | None) -> Iterator[Pyramid]:
+def whole(path: Path, page: Page, channel: int | str | None) -> Iterator[Pyramid]:
     """Read an image of a format that is decoded whole."""
-    yield of_image(readers.read(path, page, channel))
+    yield of_image(readers.read(path, None if page == STACK else page, channel))
 
 
 OPENERS: dict[str, Opener] = {

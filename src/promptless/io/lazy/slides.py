@@ -12,7 +12,7 @@ import numpy as np
 
 from promptless.errors import UnreadableImageError
 from promptless.io.lazy.pyramid import Plane, Pyramid, of_planes
-from promptless.io.readers.choice import choose
+from promptless.io.readers.choice import Page, choose
 from promptless.io.readers.metadata import plausible
 from promptless.io.readers.scene import Scene
 
@@ -22,7 +22,7 @@ BOUNDS = ("tiffslide.bounds-y", "tiffslide.bounds-x")
 
 
 @contextmanager
-def slide(path: Path, page: int | None, channel: int | str | None) -> Iterator[Pyramid]:
+def slide(path: Path, page: Page, channel: int | str | None) -> Iterator[Pyramid]:
     """Open a slide at all its levels; macro and label images are not looked at."""
     try:
         from tiffslide import TiffFileError, TiffSlide
@@ -54,9 +54,7 @@ def pixel_size(values: tuple[Any, ...]) -> tuple[float, ...] | None:
     return plausible(tuple(float(v) for v in values)) if all(values) else None
 
 
-def pyramid(
-    arrays: list[Any], spacing: tuple[float, ...] | None, page: int | None, channel: int | str | None
-) -> Pyramid:
+def pyramid(arrays: list[Any], spacing: tuple[float, ...] | None, page: Page, channel: int | str | None) -> Pyramid:
     """Return the levels (y, x, colour) of a slide as one."""
     scenes = [Scene("YXS" if array.ndim == 3 else "YX", array.shape, np.dtype(array.dtype)) for array in arrays]
     choice = choose(scenes[:1], page, channel)

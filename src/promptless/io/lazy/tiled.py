@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from promptless.errors import UnreadableImageError
 from promptless.io.lazy.pyramid import Plane, Pyramid, of_planes
 from promptless.io.readers import lzw, memory
-from promptless.io.readers.choice import choose
+from promptless.io.readers.choice import Page, choose
 from promptless.io.readers.metadata import Metadata
 from promptless.io.readers.scene import Index
 from promptless.io.readers.tiff import Tiff, n_leading, scene, series_samples
@@ -28,13 +28,13 @@ JPEG = (6, 7, 34892, 33007)
 
 
 @contextmanager
-def tiff(path: Path, page: int | None, channel: int | str | None) -> Iterator[Pyramid]:
+def tiff(path: Path, page: Page, channel: int | str | None) -> Iterator[Pyramid]:
     """Open one plane of a TIFF at all its levels."""
     with tiff_file(path) as source:
         yield pyramid(path, source, page, channel)
 
 
-def pyramid(path: Path, source: Tiff, page: int | None, channel: int | str | None) -> Pyramid:
+def pyramid(path: Path, source: Tiff, page: Page, channel: int | str | None) -> Pyramid:
     """Return one plane of an open TIFF at all its levels."""
     choice = choose(source.scenes, page, channel)
     series = source.series[choice.scene]

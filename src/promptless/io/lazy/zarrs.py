@@ -15,7 +15,7 @@ from promptless.errors import UnreadableImageError
 from promptless.image import Shape
 from promptless.io.lazy.pyramid import Plane, Pyramid, of_planes
 from promptless.io.readers.arrays import axes_of
-from promptless.io.readers.choice import choose
+from promptless.io.readers.choice import Page, choose
 from promptless.io.readers.metadata import plausible
 from promptless.io.readers.scene import Scene
 from promptless.tiles import Region, within
@@ -32,7 +32,7 @@ Metadata = dict[str, Any]
 
 
 @contextmanager
-def ome_zarr(path: Path, page: int | None, channel: int | str | None) -> Iterator[Pyramid]:
+def ome_zarr(path: Path, page: Page, channel: int | str | None) -> Iterator[Pyramid]:
     """Open one plane of an OME-Zarr image at all its levels, or of a zarr array at its one."""
     node = node_at(path)
     yield of_array(node, page, channel) if hasattr(node, "shape") else of_group(node, page, channel)
@@ -110,14 +110,14 @@ class Labels:
         return np.asarray(self.array[tuple(inside.get(i, 0) for i in range(self.array.ndim))])
 
 
-def of_array(array: Any, page: int | None, channel: int | str | None) -> Pyramid:
+def of_array(array: Any, page: Page, channel: int | str | None) -> Pyramid:
     """Return a zarr array that says nothing of its axes."""
     known = Scene(axes_of(array), array.shape, np.dtype(array.dtype))
     choice = choose([known], page, channel)
     return noting(of_planes([Plane(array, known, choice)], choice, [None]), [array])
 
 
-def of_group(group: Any, page: int | None, channel: int | str | None) -> Pyramid:
+def of_group(group: Any, page: Page, channel: int | str | None) -> Pyramid:
     """Return the first multiscale image of a group."""
     about = metadata(group)
     if "multiscales" not in about:
@@ -128,7 +128,7 @@ def of_group(group: Any, page: int | None, channel: int | str | None) -> Pyramid
     choice = choose(scenes[:1], page, channel)
     sizes = [spacing(described, number) for number in range(len(arrays))]
     planes = [Plane(array, known, choice) for array, known in zip(arrays, scenes, strict=True)]
-    return noting(of_planes(planes, choice, sizes), arrays)
+    return noting(replace(of_planes(planes, choice, sizes), voxel=lengths(described, 0, "zyx")), arrays)
 
 
 def metadata(group: Any) -> Metadata:
@@ -178,7 +178,12 @@ def scene(array: Any, described: Metadata, about: Metadata) -> Scene:
 
 
 def spacing(described: Metadata, level: int, wanted: str = "yx") -> tuple[float, ...] | None:
-    """Return the pixel size of a level along the `wanted` axes in micrometres, None where the units are not known."""
+    """Return the pixel size of a level along the `wanted` axes in micrometres, if it is a microscope's."""
+    return plausible(lengths(described, level, wanted))
+
+
+def lengths(described: Metadata, level: int, wanted: str) -> tuple[float, ...] | None:
+    """Return the size of a pixel along the `wanted` axes in micrometres, None where it is not known."""
     axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in described.get("axes", ())]
     transforms = described["datasets"][level].get("coordinateTransformations", [])
     transforms = [*transforms, *described.get("coordinateTransformations", [])]
@@ -187,14 +192,14 @@ def spacing(described: Metadata, level: int, wanted: str = "yx") -> tuple[float,
         return None
     scale = np.prod(np.array(factors, np.float64), axis=0)
     sizes = {a["name"]: float(s) * UM.get(a.get("unit", ""), 0.0) for a, s in zip(axes, scale, strict=True)}
-    return plausible(tuple(sizes[axis] for axis in wanted)) if set(wanted) <= sizes.keys() else None
+    return tuple(sizes[axis] for axis in wanted) if all(sizes.get(axis) for axis in wanted) else None
 
 
 def noting(pyramid: Pyramid, arrays: list[Any]) -> Pyramid:
     """Say where chunks of the largest level are not there: zarr reads them as its fill value."""
     array = arrays[0]
     missing = array.nchunks - array.nchunks_initialized
-    if array.nchunks == array.nchunks_initialized or missing <= 0:
+    if missing <= 0:
         return pyramid
     note = f"{missing} of {array.nchunks} chunks are not stored, and read as {array.fill_value}"
     origin = replace(pyramid.origin, notes=(*pyramid.origin.notes, note))

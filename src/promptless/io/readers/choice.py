@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import prod
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ UNKNOWN = "QI"
 """Axes of which a file does not say what they are."""
 AS_COLOURS = "rgb"
 WHOLE = slice(None)
+STACK: Literal["z"] = "z"
+"""Stands for all pages where they are the planes of one z-stack, else for the only page."""
+Page = int | Literal["z"] | None
+"""The number of a page, `STACK`, or None for the only one."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Choice:
     shape: Shape
     names: tuple[str, ...]  # of the channels that are read, where they have names
     origin: Origin
+    depth: int = 1  # planes along z, of which `index` selects the first, where all are read
 
     @property
     def plane(self) -> Shape:
@@ -47,11 +53,13 @@ class Choice:
         return ordered.reshape(-1, *self.plane)
 
 
-def choose(scenes: Sequence[Scene], page: int | None, channel: int | str | None) -> Choice:
+def choose(scenes: Sequence[Scene], page: Page, channel: int | str | None) -> Choice:
     """Return what `page` and `channel` mean in a file of `scenes`, refusing what is ambiguous."""
-    if page is None and channel is not None:
+    depth = depth_of(scenes) if page == STACK else 1
+    page = None if page == STACK else page
+    if page is None and depth == 1 and channel is not None:
         scenes = [as_channels(scene) for scene in scenes]
-    number, at = place(scenes, page)
+    number, at = place(scenes, 0 if depth > 1 else page)
     scene = scenes[number]
     if "Y" not in scene.axes or "X" not in scene.axes:
         raise UnreadableImageError(f"has the axes {scene}, which are no plane (Y, X)")
@@ -67,6 +75,7 @@ def choose(scenes: Sequence[Scene], page: int | None, channel: int | str | None)
         tuple(scene.shape[i] for i in kept),
         names if taken is None else names[taken : taken + 1],
         Origin(str(scene), page if several else None, taken if channel is not None else None, scene.names),
+        depth,
     )
 
 
@@ -76,6 +85,12 @@ def as_channels(scene: Scene) -> Scene:
     if scene.channel_axis is not None or len(unknown) != 1 or scene.n_pages == 1:
         return scene
     return replace(scene, axes=scene.axes.replace(scene.axes[unknown[0]], "C"))
+
+
+def depth_of(scenes: Sequence[Scene]) -> int:
+    """Return how many pages there are where all of them are planes along z, else 1."""
+    counting = {scene.axes[i] for scene in scenes for i in scene.page_axes if scene.shape[i] > 1}
+    return scenes[0].n_pages if counting == {"Z"} and len(scenes) == 1 else 1
 
 
 def place(scenes: Sequence[Scene], page: int | None) -> tuple[int, Shape]:
