@@ -211,4 +211,4 @@ def test_a_teacher_and_a_folder_are_enough(data, tiny_folder):
         ModelConfig.read(tiny_folder / "config.json").min_score,
     )
     refused = CliRunner().invoke(app, [*told, "--labelled", "1", "-o", str(data / "other")])
-    assert (refused.exit_code, "which have neither" in refused.output) == (2, True)
+    assert (refused.exit_code, "is for images" in refused.output) == (2, True)

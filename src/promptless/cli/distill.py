@@ -54,7 +54,6 @@ def distill(
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
-            from promptless.networks import direct
             from promptless.train import devices, distill_planar
             from promptless.train.distill import Distilling
             from promptless.train.volume import students
@@ -64,7 +63,7 @@ def distill(
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         placeable(output)
         devices.find(device)
-        if student in direct.STUDENTS:
+        if distill_planar.is_planar(student):
             if labelled is not None or flips:
                 raise typer.BadParameter(
                     f"{student} is for images, which have neither", param_hint="--labelled, --flips"

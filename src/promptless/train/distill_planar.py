@@ -68,10 +68,15 @@ class Recipe:
     model: ModelConfig
 
 
+def is_planar(student: str) -> bool:
+    """Say whether this is the name of a planar student."""
+    return student in STUDENTS
+
+
 def is_distillation(path: Path) -> bool:
     """Say whether a recipe file is for a planar student."""
     content = parsed(path)
-    return "distill" in content and content.get("student") in STUDENTS
+    return "distill" in content and is_planar(content.get("student", ""))
 
 
 def read(path: Path, *, data: Path | None = None) -> Recipe:
