@@ -128,4 +128,4 @@ def test_the_recipes_that_come_along_make_sense(tmp_path, name, n_classes):
         schedule, volume = content.schedule, content.model.volume
         assert (schedule.rate, schedule.power, schedule.clip, schedule.batch) == (5e-4, 0.9, 1.0, 1)
         assert (volume.crop, volume.overlap, volume.blend) == ((128, 128, 128), 0.25, "constant")
-        assert schedule.rate_at(schedule.warmup - 1) == schedule.rate
+        assert (schedule.ramp, schedule.clipping) == ("exponential", "apart")

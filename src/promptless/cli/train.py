@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +29,9 @@ def train(
         str | None, typer.Option(help="Backbone to adapt, in place of the recipe's.", metavar="NAME")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an adapter even where the new one is worse.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there even where the new one is worse.")
+    ] = False,
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps.", metavar="DEVICE")
     ] = "auto",
@@ -42,15 +44,15 @@ def train(
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
-            from promptless.train import adapters, devices, processes, recipes
+            from promptless.train import adapters, devices, keeping, processes, recipes
             from promptless.train.volume import recipe as volume_recipe
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         placeable(output)
         where, main = devices.find(device), processes.main()
         if recipe is not None and volume_recipe.is_for_volumes(recipe):
-            refuse_force(force)
-            on_volumes(recipe, output, data=data, backbone=backbone, resume=resume, device=device, quiet=quiet)
+            instead = {"data": data, "backbone": backbone}
+            on_volumes(recipe, output, instead, resume=resume, force=force, device=device, quiet=quiet)
             return
         told, terminal = main and not quiet, sys.stderr.isatty()
         with bar(1, shown=told and terminal) as moved:
@@ -62,7 +64,7 @@ def train(
                 typer.echo(f"training on {where}; --device takes another", err=True)
             for line in adapters.unsized(chosen) if told and chosen.adapter is not None else []:
                 typer.echo(line, err=True)
-            place = output if chosen.adapter is None else output / adapters.RUN
+            place = output if chosen.adapter is None else output / keeping.RUN
             if told and resume and (at := recipes.reached(chosen, place)) is not None:
                 typer.echo(f"going on at {at}", err=True)
             if chosen.adapter is None:
@@ -76,30 +78,42 @@ def train(
 
 
 def refuse_force(force: bool) -> None:
-    """Refuse an option that is for adapters alone."""
+    """Refuse an option that is for what is compared with what is there."""
     if force:
-        raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
+        raise typer.BadParameter("only adapters and models on volumes are compared", param_hint="--force")
 
 
 def on_volumes(
-    recipe: Path, output: Path, *, data: Path | None, backbone: str | None, resume: bool, device: str, quiet: bool
+    recipe: Path,
+    output: Path,
+    instead: dict[str, Any],
+    *,
+    resume: bool,
+    force: bool,
+    device: str,
+    quiet: bool,
 ) -> None:
-    """Train a model on volumes, and print its table."""
+    """Train a model on volumes, with data or backbone `instead` of the recipe's, and print its table."""
     from promptless.train import processes
     from promptless.train.volume import recipe as recipes
     from promptless.train.volume import training
     from promptless.train.volume.report import HEADER
 
-    chosen = recipes.read(recipe, data=data, backbone=backbone)
+    chosen = recipes.read(recipe, **instead)
     told, terminal = processes.main() and not quiet, sys.stderr.isatty()
     with bar(1, shown=told and terminal) as moved:
         advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
-        made = training.train(chosen, output, resume=resume, device=device, progress=advance)
+        if told and resume and (at := training.goes_on_at(chosen, output)) is not None:
+            typer.echo(f"going on at {at}", err=True)
+        made = training.train(chosen, output, resume=resume, force=force, device=device, progress=advance)
     if made is None:
         return
     if not quiet:
-        columns([HEADER, *made.rows()])
-    typer.echo(f"{output}")
+        columns([HEADER, *made.report.rows()])
+        typer.echo(made.report.verdict, err=True)
+    for line in (*made.notes, *([made.refusal] if made.refusal else [])):
+        typer.echo(line, err=True)
+    typer.echo(f"{made.folder}")
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> None:
@@ -119,7 +133,7 @@ def tell(made: Path | Outcome, output: Path, quiet: bool) -> None:
     if isinstance(made, Path):
         typer.echo(f"{made}")
         return
-    from promptless.train.adapters import RUN
+    from promptless.train.keeping import RUN
     from promptless.train.report import FOLDER, HEADER, WORST
 
     if not quiet:
