@@ -7,6 +7,7 @@ from promptless.cli import app
 from promptless.config import ModelConfig
 from promptless.train import adapters
 from promptless.train.choosing import FOREGROUNDS
+from promptless.train.volume import training
 from test_train_adapters import TINY, prepared_folder
 from test_train_material import save
 from volumes import RECIPE, scan_folder
@@ -104,7 +105,7 @@ def test_an_interrupted_training_says_how_to_go_on(quick, tmp_path, monkeypatch)
     assert (answer.exit_code, "--resume goes on from there" in answer.output) == (130, True)
 
 
-def test_a_recipe_for_voxels_trains_a_model_on_scans(tmp_path):
+def test_a_recipe_for_voxels_trains_a_model_on_scans(tmp_path, monkeypatch):
     text = RECIPE.replace("steps = 12", "steps = 2").replace("look_every = 6", "look_every = 2")
     (tmp_path / "shapes.toml").write_text(text)
     data = scan_folder(tmp_path / "shapes")
@@ -116,7 +117,9 @@ def test_a_recipe_for_voxels_trains_a_model_on_scans(tmp_path):
     assert lines[-1] == str(tmp_path / "model")
     for stage in ("  0% reading a", "step 1/2", "measuring, dev 1 of 2"):
         assert any(stage in line for line in answer.stderr.splitlines()), stage
+    assert "on the one test scan, which shows little, the model has a mean Dice of" in answer.stderr
+    monkeypatch.setattr(training, "why_not", lambda *_: "a better one is there")
     again = run(tmp_path / "shapes.toml", "--data", data, "-o", tmp_path / "model", "--device", "cpu")
-    assert (again.exit_code, "--resume goes on from it" in again.output) == (1, True)
-    forced = run(tmp_path / "shapes.toml", "--data", data, "-o", tmp_path / "model", "--force")
-    assert (forced.exit_code, "only adapters" in forced.output) == (2, True)
+    assert again.exit_code == 0, again.output
+    assert again.stdout.splitlines()[-1] == str(tmp_path / "model" / "run" / "refused")
+    assert "a better one is there; the new one is kept in" in again.stderr

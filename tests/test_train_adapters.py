@@ -22,20 +22,9 @@ from promptless.loading import load
 from promptless.networks.adapted import files
 from promptless.pipeline import segment
 from promptless.train import adapters
-from promptless.train.adapters import (
-    CANDIDATE,
-    RECIPE,
-    REFUSED,
-    RUN,
-    check,
-    fitted,
-    install,
-    kept,
-    outsized,
-    train,
-    unsized,
-)
+from promptless.train.adapters import RECIPE, check, fitted, kept, outsized, train, unsized
 from promptless.train.choosing import Choice
+from promptless.train.keeping import CANDIDATE, REFUSED, RUN
 from promptless.train.measuring import Line
 from promptless.train.recipes import read
 from promptless.train.report import Report
@@ -293,13 +282,6 @@ def test_one_that_is_no_worse_takes_its_place_and_so_does_any_by_force(place, th
 def test_an_adapter_of_another_kind_is_not_replaced_unasked(place, there):
     outcome = kept(told(0.9, ModelConfig("new", "1", "", output="semantic")), (), place, [1], force=False)
     assert "gives instances, the new one semantic" in outcome.refusal
-
-
-def test_an_adapter_that_is_put_in_its_place_by_halves_is_none(place, monkeypatch):
-    (place / RUN / CANDIDATE / "both").unlink()
-    with pytest.raises(FileNotFoundError):
-        install(place / RUN / CANDIDATE, place)
-    assert not (place / "config.json").exists()
 
 
 # Killed and resumed.

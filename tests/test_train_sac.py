@@ -17,7 +17,8 @@ from promptless.networks.checkpoints import translate
 from promptless.networks.unet import UNet
 from promptless.pipeline import segment
 from promptless.runtimes.torch import TorchModel
-from promptless.train.adapters import RUN, train
+from promptless.train.adapters import train
+from promptless.train.keeping import RUN
 from promptless.train.loop import Schedule, State, one_step
 from promptless.train.recipes import read
 from promptless.train.sac import ForegroundTask, MaskLoss, SacJointTask, SacTask, foreground_losses

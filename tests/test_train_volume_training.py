@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -41,7 +42,9 @@ def recipe(home):
 def trained(recipe, tmp_path_factory):
     """A model that was trained without a disturbance, and its report."""
     folder = tmp_path_factory.mktemp("models") / "model"
-    return folder, train(recipe, folder, device="cpu")
+    outcome = train(recipe, folder, device="cpu")
+    assert (outcome.folder, outcome.refusal) == (folder, None)
+    return folder, outcome.report
 
 
 def rows(path):
@@ -109,7 +112,9 @@ def test_a_training_that_was_killed_and_resumed_ends_the_same(trained, recipe, t
     with pytest.raises(PulledError):
         train(recipe, tmp_path / "model", device="cpu", progress=pull)
     assert not (tmp_path / "model" / "config.json").exists()
-    resumed = train(recipe, tmp_path / "model", resume=True, device="cpu")
+    assert training.goes_on_at(recipe, tmp_path / "model") == f"step {step - step % 4 + 1}/12"
+    resumed = train(recipe, tmp_path / "model", resume=True, device="cpu").report
+    assert training.goes_on_at(recipe, tmp_path / "model") is None
     assert weights(tmp_path / "model") == weights(undisturbed)
     assert (tmp_path / "model" / LOG).read_text() == (undisturbed / LOG).read_text()
     assert (tmp_path / "model" / SCORES).read_text() == (undisturbed / SCORES).read_text()
@@ -134,10 +139,37 @@ def test_a_scan_that_is_no_number_stops_the_training_with_its_name(recipe, home,
     assert not (tmp_path / "model" / "config.json").exists()
 
 
+def test_a_worse_model_does_not_replace_a_better_one_unless_it_must(trained, recipe, tmp_path, undrawn):
+    before, _ = trained
+    folder = tmp_path / "model"
+    shutil.copytree(before, folder)
+    poor = replace(recipe, schedule=replace(recipe.schedule, steps=1, rate=1e-9))
+    refused = train(poor, folder, device="cpu")
+    assert refused.folder == folder / "run" / "refused"
+    assert "is better on the same scans (2 for dev): mean Dice 0." in refused.refusal
+    assert weights(folder) == weights(before) != weights(refused.folder)
+    forced = train(poor, folder, resume=True, force=True, device="cpu")
+    assert (forced.folder, forced.refusal) == (folder, None)
+    assert weights(folder) != weights(before)
+    better = train(replace(recipe, start=before, schedule=poor.schedule), folder, device="cpu")
+    assert better.refusal is None  # a better one takes the place of a worse
+
+
+def test_a_model_that_cannot_be_compared_in_the_end_is_told_in_the_beginning(trained, recipe, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained[0], folder)
+    other = replace(recipe, model=replace(recipe.model, classes=("ball", "cone")))
+    with pytest.raises(ValueError, match="tells ball, box apart, and the recipe ball, cone; choose another folder"):
+        train(other, folder)
+    (folder / "trained.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="could not be compared with a new one"):
+        train(recipe, folder)
+
+
 def test_an_interrupted_training_is_not_begun_again(recipe, tmp_path):
     (tmp_path / "run" / "train").mkdir(parents=True)
     (tmp_path / "run" / "train" / "checkpoint.pt").touch()
-    with pytest.raises(FileExistsError, match="--resume goes on from it"):
+    with pytest.raises(FileExistsError, match="--resume goes on with it"):
         train(recipe, tmp_path)
 
 
@@ -166,7 +198,8 @@ def test_dev_must_have_a_scan(recipe, tmp_path):
 
 def test_without_a_test_part_there_are_figures_of_dev_alone(recipe, tmp_path, undrawn):
     short = replace(recipe, ids={**PARTS, "test": []}, schedule=replace(recipe.schedule, steps=1))
-    assert list(train(short, tmp_path / "model", device="cpu").tables) == ["dev"]
+    assert list((told := train(short, tmp_path / "model", device="cpu").report).tables) == ["dev"]
+    assert "; there are no test scans, and figures on dev flatter" in told.verdict
 
 
 def test_a_rival_is_trained_alike(recipe, tmp_path, undrawn):

@@ -31,7 +31,9 @@ def train(
         str | None, typer.Option(help="Backbone to adapt, in place of the recipe's.", metavar="NAME")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an adapter even where the new one is worse.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there even where the new one is worse.")
+    ] = False,
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps.", metavar="DEVICE")
     ] = "auto",
@@ -44,15 +46,14 @@ def train(
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:
-            from promptless.train import adapters, devices, processes, recipes
+            from promptless.train import adapters, devices, keeping, processes, recipes
         except ImportError as error:
             fail(f"training needs {error.name}: pip install 'promptless[sam]'")
         placeable(output)
         where, main = devices.find(device), processes.main()
         by_kind = None if recipe is None else special(recipe, data=data, backbone=backbone)
         if by_kind is not None:
-            refuse_force(force)
-            by_kind(output, resume=resume, device=device, quiet=quiet)
+            by_kind(output, resume=resume, force=force, device=device, quiet=quiet)
             return
         told, terminal = main and not quiet, sys.stderr.isatty()
         with bar(1, shown=told and terminal) as moved:
@@ -64,7 +65,7 @@ def train(
                 typer.echo(f"training on {where}; --device takes another", err=True)
             for line in adapters.unsized(chosen) if told and chosen.adapter is not None else []:
                 typer.echo(line, err=True)
-            place = output if chosen.adapter is None else output / adapters.RUN
+            place = output if chosen.adapter is None else output / keeping.RUN
             if told and resume and (at := recipes.reached(chosen, place)) is not None:
                 typer.echo(f"going on at {at}", err=True)
             if chosen.adapter is None:
@@ -78,9 +79,9 @@ def train(
 
 
 def refuse_force(force: bool) -> None:
-    """Refuse an option that is for adapters alone."""
+    """Refuse an option that is for what is compared with what is there."""
     if force:
-        raise typer.BadParameter("only adapters are compared with what is there", param_hint="--force")
+        raise typer.BadParameter("only adapters and models on volumes are compared", param_hint="--force")
 
 
 def special(recipe: Path, *, data: Path | None, backbone: str | None) -> Callable[..., None] | None:
@@ -97,7 +98,9 @@ def special(recipe: Path, *, data: Path | None, backbone: str | None) -> Callabl
     return partial(of_student, distill_planar.read(recipe, data=data))
 
 
-def on_volumes(recipe: VolumeRecipe, output: Path, *, resume: bool, device: str, quiet: bool) -> None:
+def on_volumes(
+    recipe: VolumeRecipe, output: Path, *, resume: bool, device: str, quiet: bool, force: bool = False
+) -> None:
     """Train a model on volumes, and print its table."""
     from promptless.train import processes
     from promptless.train.volume import training
@@ -106,16 +109,24 @@ def on_volumes(recipe: VolumeRecipe, output: Path, *, resume: bool, device: str,
     told, terminal = processes.main() and not quiet, sys.stderr.isatty()
     with bar(1, shown=told and terminal) as moved:
         advance = Lines(partial(typer.echo, err=True)) if told and not terminal else moved
-        made = training.train(recipe, output, resume=resume, device=device, progress=advance)
+        if told and resume and (at := training.goes_on_at(recipe, output)) is not None:
+            typer.echo(f"going on at {at}", err=True)
+        made = training.train(recipe, output, resume=resume, force=force, device=device, progress=advance)
     if made is None:
         return
     if not quiet:
-        columns([HEADER, *made.rows()])
-    typer.echo(f"{output}")
+        columns([HEADER, *made.report.rows()])
+        typer.echo(made.report.verdict, err=True)
+    for line in (*made.notes, *([made.refusal] if made.refusal else [])):
+        typer.echo(line, err=True)
+    typer.echo(f"{made.folder}")
 
 
-def of_student(recipe: PlanarRecipe, output: Path, *, resume: bool, device: str, quiet: bool) -> None:
+def of_student(
+    recipe: PlanarRecipe, output: Path, *, resume: bool, device: str, quiet: bool, force: bool = False
+) -> None:
     """Train a planar student, and say where it lies."""
+    refuse_force(force)
     from promptless.train import distill_planar, processes
 
     told, terminal = processes.main() and not quiet, sys.stderr.isatty()
@@ -143,7 +154,7 @@ def tell(made: Path | Outcome, output: Path, quiet: bool) -> None:
     if isinstance(made, Path):
         typer.echo(f"{made}")
         return
-    from promptless.train.adapters import RUN
+    from promptless.train.keeping import RUN
     from promptless.train.report import FOLDER, HEADER, WORST
 
     if not quiet:

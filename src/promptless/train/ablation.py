@@ -26,8 +26,9 @@ from promptless.io.atomic import replacing, replacing_folder
 from promptless.loading import load
 from promptless.model import Model, VoxelModel
 from promptless.registry import model_hash
-from promptless.train import adapters, recipes
+from promptless.train import recipes
 from promptless.train.arms import GENERATOR, MODEL, RECIPE, SPLIT, Ablation, Arm, Cost, Craft, Labels, Row, Told, Trial
+from promptless.train.keeping import RUN
 from promptless.train.planar_arms import PLANES
 from promptless.train.run import CHECKPOINT, LOG, SECONDS, reached
 from promptless.train.schedule import MINUTE
@@ -176,7 +177,7 @@ def begin(ablation: Ablation, trial: Trial, folder: Path) -> None:
     (place / RECIPE).write_text(tomli_w.dumps(content), encoding="utf-8")
     earlier = None if arm.after is None else Trial(Arm(arm.after), trial.seed).place(folder)
     if earlier is not None and (earlier / RECIPE).is_file():
-        source, target = (where / MODEL / adapters.RUN / GENERATOR for where in (earlier, place))
+        source, target = (where / MODEL / RUN / GENERATOR for where in (earlier, place))
         alike = same_generator(content, tomllib.loads((earlier / RECIPE).read_text(encoding="utf-8")))
         if alike and source.is_dir() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +218,7 @@ def progress_of(place: Path, recipe: Mapping[str, Any]) -> tuple[float, str]:
     total = done = 0.0
     steps = 0
     for name in phases:
-        step, seconds = logged(place / MODEL / adapters.RUN / name / LOG)
+        step, seconds = logged(place / MODEL / RUN / name / LOG)
         minutes = recipe[name].get("minutes")
         total += recipe[name]["steps"] if minutes is None else MINUTE * minutes
         done += step if minutes is None else seconds
@@ -239,7 +240,7 @@ def train_here(place: Path, masks: str) -> Cost:
     """Train what the recipe in a folder says, or go on; return what it cost this process."""
     craft = craft_of(recipes.parsed(place / RECIPE))
     trainable = craft.train(place, masks)
-    ends = [reached(path.parent) for path in (place / MODEL / adapters.RUN).glob(f"*/{CHECKPOINT}")]
+    ends = [reached(path.parent) for path in (place / MODEL / RUN).glob(f"*/{CHECKPOINT}")]
     return Cost(sum(seconds for _, seconds in ends), peak_bytes(), trainable, sum(step for step, _ in ends))
 
 

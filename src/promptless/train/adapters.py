@@ -29,15 +29,14 @@ from promptless.runtimes.torch import TorchModel
 from promptless.train import devices, material, origin, processes, recipes, report
 from promptless.train.card import CARD, card
 from promptless.train.choosing import Choice, Chooser, choose
+from promptless.train.keeping import CANDIDATE, RUN, cleared, finished, put
 from promptless.train.looks import Looks
 from promptless.train.measuring import Labels, Line, Told, compare, score, segmented
 from promptless.train.recipes import GENERATOR, TASKS, Progress, Recipe, follow
 from promptless.train.report import BASE, Report
 
-RUN, DATA, SPLIT = "run", "data", "split.json"
-"""Within an adapter's folder: its latest training, with checkpoints, logs, data and report."""
-CANDIDATE, REFUSED = "candidate", "refused"
-"""Within RUN: an adapter that is being measured, and one that was worse than what was there."""
+DATA, SPLIT = "data", "split.json"
+"""Within the folder of a training: what it learns from."""
 RECIPE = Path(__file__).parent.parent / "recipes" / "adapt.toml"
 """What is done where no recipe is named."""
 SPREAD = (5, 95)
@@ -204,11 +203,6 @@ def check_comparable(folder: Path) -> None:
         ) from error
 
 
-def finished(run: Path) -> bool:
-    """Say whether the training in a folder was completed: measured, and its adapter moved to its place."""
-    return (run / report.FOLDER / report.REPORT).is_file() and not (run / CANDIDATE).exists()
-
-
 def is_adapter(folder: Path) -> bool:
     """Say whether a folder holds an adapter."""
     return (folder / CONFIG).is_file() and ModelConfig.read(folder / CONFIG).adapter is not None
@@ -217,8 +211,7 @@ def is_adapter(folder: Path) -> bool:
 def begin(run: Path, recipe: Recipe, resume: bool) -> None:
     """Make the folder of the training, without what a finished one has left there, and write the split down."""
     if not resume:
-        for name in (*TASKS, CANDIDATE, REFUSED, report.FOLDER):
-            shutil.rmtree(run / name, ignore_errors=True)
+        cleared(run, *TASKS)
     run.mkdir(parents=True, exist_ok=True)
     if recipe.data != run / DATA and resume:
         origin.check(run, recipe.data)
@@ -324,16 +317,8 @@ def kept(
     told: Report, notes: tuple[str, ...], folder: Path, dev: Sequence[Sample], force: bool, device: str = "auto"
 ) -> Outcome:
     """Move the candidate to its place: into `folder`, or aside where a better one is there."""
-    run = folder / RUN
-    refusal = None if force else why_not(told, folder, dev, device)
-    shutil.rmtree(run / REFUSED, ignore_errors=True)
-    if refusal is None:
-        install(run / CANDIDATE, folder)
-        return Outcome(folder, told, notes)
-    (run / CANDIDATE).rename(run / REFUSED)
-    return Outcome(
-        run / REFUSED, told, notes, f"{refusal}; the new one is kept in {run / REFUSED}, --resume --force takes it"
-    )
+    place, refusal = put(folder, None if force else why_not(told, folder, dev, device))
+    return Outcome(place, told, notes, refusal)
 
 
 def why_not(told: Report, folder: Path, dev: Sequence[Sample], device: str) -> str | None:
@@ -350,16 +335,3 @@ def why_not(told: Report, folder: Path, dev: Sequence[Sample], device: str) -> s
         f"the adapter in {folder} is better on the same images ({len(dev)} for dev): "
         f"{told.decides} {before:.3f}, the new one {told.score:.3f}"
     )
-
-
-def install(candidate: Path, folder: Path) -> None:
-    """Move an adapter's files into `folder`, its configuration last; until that is there, there is no adapter."""
-    card_too = {CARD} if (candidate / CARD).is_file() else set[str]()
-    names = {*ModelConfig.read(candidate / CONFIG).files} | card_too
-    old = set(ModelConfig.read(folder / CONFIG).files) if is_adapter(folder) else set[str]()
-    (folder / CONFIG).unlink(missing_ok=True)
-    for name in old - names:
-        (folder / name).unlink(missing_ok=True)
-    for name in (*sorted(names), CONFIG):
-        (candidate / name).replace(folder / name)
-    candidate.rmdir()

@@ -24,6 +24,7 @@ from promptless.runtimes.torch import TorchModel
 from promptless.train import adapters, material, recipes
 from promptless.train.arms import DECODED, GENERATOR, MODEL, RECIPE, SPLIT, Craft, Labels, Words
 from promptless.train.choosing import choose, choose_coarse
+from promptless.train.keeping import CANDIDATE, RUN, install
 from promptless.train.measuring import image_of
 
 LOOK = 1024
@@ -42,10 +43,10 @@ def train(place: Path, masks: str) -> int:
     """
     folder, recipe = place / MODEL, recipes.read(place / RECIPE)
     samples = material.read(recipe.data, dict(recipe.ids))
-    resume = (folder / adapters.RUN).is_dir()
-    learned = adapters.learn(recipe, samples, folder, resume=resume, choose=CHOOSERS[masks])
+    run = folder / RUN
+    learned = adapters.learn(recipe, samples, folder, resume=run.is_dir(), choose=CHOOSERS[masks])
     assert learned is not None
-    adapters.install(folder / adapters.RUN / adapters.CANDIDATE, folder)
+    install(run / CANDIDATE, folder)
     return learned.n_trainable
 
 

@@ -20,6 +20,7 @@ from promptless.model import Model, VoxelModel
 from promptless.pipeline import segment
 from promptless.runtimes.torch import TorchVoxelModel
 from promptless.train.arms import DECODED, MODEL, RECIPE, Craft, Labels, Words
+from promptless.train.keeping import CANDIDATE, RUN, install
 from promptless.train.recipes import data_folder, split_in
 from promptless.train.volume import recipe as recipes
 from promptless.train.volume import training
@@ -38,10 +39,10 @@ def train(place: Path, masks: str) -> int:
     The scans as the model saw them are not kept.
     """
     folder = place / MODEL
-    run = folder / training.RUN
+    run = folder / RUN
     learned = training.learn(recipes.read(place / RECIPE), folder, resume=run.is_dir())
     assert learned is not None
-    training.install(run / training.CANDIDATE, folder)
+    install(run / CANDIDATE, folder)
     rmtree(run / training.CASES)
     return learned.n_trainable
 

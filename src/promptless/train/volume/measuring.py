@@ -25,7 +25,7 @@ TOLERANCE = 1.0
 """Of NSD, in mm."""
 MEAN = "mean"
 DECIDES = "mean Dice"
-"""What is looked at while training: over cases, then over classes, without the background."""
+"""What is looked at while training, and decides: over cases, then over classes, without the background."""
 Told = Callable[[float, str], None]
 
 
@@ -81,6 +81,11 @@ def table(evaluation: Evaluation, classes: Sequence[str]) -> list[Line]:
     for row, figure in zip(means, FIGURES, strict=True):
         lines.append(Line(MEAN, figure, row.n_images, row.value, row.low, row.high))
     return lines
+
+
+def score(lines: Sequence[Line]) -> float:
+    """Return the figure that decides which of two models is better: the mean Dice."""
+    return next(line.value for line in lines if (line.structure, line.figure) == (MEAN, FIGURES[0]))
 
 
 def line_of(structure: str, figure: str, values: NDArray[np.float64]) -> Line:

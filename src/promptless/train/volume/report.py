@@ -15,7 +15,7 @@ from promptless.io.atomic import replacing
 from promptless.io.scores import write_table
 from promptless.train.report import CURVES, FOLDER, REPORT, draw_curves, shown, without_nan
 from promptless.train.schedule import Schedule
-from promptless.train.volume.measuring import DECIDES, FIGURES, MEAN, TOLERANCE, Line, by_case
+from promptless.train.volume.measuring import DECIDES, FIGURES, MEAN, TOLERANCE, Line, by_case, score
 from promptless.train.volume.recipe import TRAIN
 
 CARD, SCORES = "README.md", "scores.csv"
@@ -61,6 +61,20 @@ class Report:
     n_parameters: int  # that train
     schedule: Schedule
     tables: Mapping[str, Sequence[Line]]
+
+    @property
+    def score(self) -> float:
+        """What the model scores on dev by the figure that decides."""
+        return score(self.tables["dev"])
+
+    @property
+    def verdict(self) -> str:
+        """How good the model is by the figure that decides, on test, or else on dev."""
+        part = "test" if self.tables.get("test") else "dev"
+        line = next(line for line in self.tables[part] if (line.structure, line.figure) == (MEAN, FIGURES[0]))
+        scans = f"{line.n} {part} scans" if line.n > 1 else f"one {part} scan, which shows little,"
+        flatters = "" if part == "test" else "; there are no test scans, and figures on dev flatter"
+        return f"on the {scans} the model has a {DECIDES} of {with_interval(line)}{flatters}"
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table as text, a tuple per row, without the header."""

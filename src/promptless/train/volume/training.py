@@ -16,25 +16,28 @@ from promptless.io.atomic import replacing_folder
 from promptless.io.hashes import sha256
 from promptless.io.label_files import LabelImage
 from promptless.io.scores import read_numbers, write_table
+from promptless.loading import load
 from promptless.networks.adapted import n_trainable
 from promptless.networks.backbones import Backbone
 from promptless.networks.volume import models
+from promptless.pipeline import segment
 from promptless.registry import CONFIG
 from promptless.runtimes.torch import TorchVoxelModel, voxel_model
 from promptless.train import devices, processes
 from promptless.train.distill import of_student
+from promptless.train.keeping import CANDIDATE, RUN, cleared, finished, put
 from promptless.train.learned import take
 from promptless.train.looks import SCORES, having
 from promptless.train.loop import fit
-from promptless.train.run import CHECKPOINT
+from promptless.train.run import CHECKPOINT, reached
 from promptless.train.volume import cases, lessons, report
 from promptless.train.volume.cases import Case, Told
-from promptless.train.volume.measuring import DECIDES, Labels, found, mean_dice, measured, table
+from promptless.train.volume.measuring import DECIDES, Labels, found, mean_dice, measured, score, table
 from promptless.train.volume.recipe import TRAIN, VolumeRecipe
 from promptless.train.volume.report import CARD, Report, card
 
-RUN, CASES, CANDIDATE = "run", "cases", "candidate"
-"""Within the model's folder: its training; within that, the scans as the model sees them, and the model at first."""
+CASES = "cases"
+"""Within the folder of a training: the scans as the model sees them."""
 HELD_OUT = ("dev", "test")
 
 
@@ -43,11 +46,13 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    force: bool = False,
     device: str = "auto",
     progress: Told = lambda done, name: None,
-) -> Report | None:
+) -> Outcome | None:
     """Train what a recipe says, measure it on dev and test, and write it into `folder`; the training is in run/ there.
 
+    One that is worse on dev than the model that is in `folder` is kept in `folder`/run/refused, unless `force`.
     Of several processes only the first measures and writes; the others return nothing.
     """
     learned = learn(recipe, folder, (TRAIN, *HELD_OUT), resume=resume, device=device, progress=progress)
@@ -56,10 +61,23 @@ def train(
     run, model = folder / RUN, learned.model
     network = models.load(run / CANDIDATE, model, learned.backbone).to(devices.find(device))
     told = judged(recipe, voxel_model(network, model), learned.seen, learned.n_trainable, progress)
-    report.write(told, run)
+    notes = report.write(told, run)
     (run / CANDIDATE / CARD).write_text(card(told.report), encoding="utf-8")
-    install(run / CANDIDATE, folder)
-    return told.report
+    place, refusal = put(folder, None if force else why_not(told.report, recipe, folder, device))
+    return Outcome(place, told.report, tuple(notes), refusal)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the model that was trained lies: in its folder, or aside where a better one was there; and what to say.
+
+    `refusal` says why it lies aside.
+    """
+
+    folder: Path
+    report: Report
+    notes: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +104,11 @@ def learn(
     Of several processes only the first writes; the others return None.
     """
     run = folder / RUN
-    check(folder, resume)
     check_classes(recipe)
+    if processes.main():
+        check(recipe, folder, resume)
+    if processes.main() and not resume:
+        cleared(run, TRAIN)
     seen = {part: ready(recipe, part, run, progress) for part in parts}
     recipe, backbone = completed(recipe)
     network, mean = followed(recipe, backbone, seen, run, resume=resume, device=device, progress=progress)
@@ -101,20 +122,53 @@ def learn(
 # Before.
 
 
-def check(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds something else, a training that was interrupted, or nothing to resume."""
-    checkpoint = folder / RUN / TRAIN / CHECKPOINT
-    if resume and not (folder / RUN).is_dir():
+def check(recipe: VolumeRecipe, folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds something else, a training that was interrupted, or nothing to resume.
+
+    A model that is there must be comparable with the new one.
+    """
+    run = folder / RUN
+    if resume and not run.is_dir():
         raise FileNotFoundError(f"there is no training in {folder} to go on with; leave out --resume to begin one")
+    if is_model(folder):
+        check_comparable(recipe, folder)
     if resume or not folder.is_dir():
         return
-    if checkpoint.is_file():
+    if (run / TRAIN / CHECKPOINT).is_file() and not finished(run):
         raise FileExistsError(
-            f"{checkpoint} is there; --resume goes on from it, another folder (-o) begins anew, and so does deleting "
-            f"{folder / RUN}"
+            f"{run} has a training that was interrupted; --resume goes on with it, another folder (-o) begins anew, "
+            f"and so does deleting {run}"
         )
-    if {path.name for path in folder.iterdir()} - {RUN}:
+    if {path.name for path in folder.iterdir()} - {RUN} and not is_model(folder):
         raise FileExistsError(f"{folder} holds other things than a training; choose another folder with -o")
+
+
+def is_model(folder: Path) -> bool:
+    """Say whether a folder holds a model on volumes."""
+    return (folder / CONFIG).is_file() and ModelConfig.read(folder / CONFIG).volume is not None
+
+
+def check_comparable(recipe: VolumeRecipe, folder: Path) -> None:
+    """Refuse to train where the model that is there could not be compared with the new one in the end."""
+    there = ModelConfig.read(folder / CONFIG)
+    if there.classes != recipe.model.classes:
+        raise ValueError(
+            f"the model in {folder} tells {', '.join(there.classes)} apart, and the recipe "
+            f"{', '.join(recipe.model.classes)}; choose another folder with -o"
+        )
+    try:
+        load(folder, device="cpu")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the model in {folder} could not be compared with a new one: {error}; or choose another folder with -o"
+        ) from error
+
+
+def goes_on_at(recipe: VolumeRecipe, folder: Path) -> str | None:
+    """Return the step at which training in `folder` goes on, for people; None at its end."""
+    step, seconds = reached(folder / RUN / TRAIN)
+    done = recipe.schedule.share(step, seconds) == 1
+    return None if done else f"step {recipe.schedule.told(step + 1, seconds)}"
 
 
 def check_classes(recipe: VolumeRecipe) -> None:
@@ -245,9 +299,17 @@ def judged(
     return report.Told(Report(model.config, facts, ids, n_parameters, recipe.schedule, tables), evaluations)
 
 
-def install(candidate: Path, folder: Path) -> None:
-    """Move a model's files into `folder`, its configuration last; until that is there, there is no model."""
-    (folder / CONFIG).unlink(missing_ok=True)
-    for path in sorted(candidate.iterdir(), key=lambda path: path.name == CONFIG):
-        path.replace(folder / path.name)
-    candidate.rmdir()
+def why_not(told: Report, recipe: VolumeRecipe, folder: Path, device: str) -> str | None:
+    """Return why a model must not take the place of what is in `folder`, None where it may."""
+    if not is_model(folder):
+        return None
+    there, samples = load(folder, device=device), list(volumes.read(recipe.data, recipe.ids["dev"]))
+    truth = {sample.id: LabelImage(sample.labels, sample.image.spacing) for sample in samples}
+    evaluation = measured(truth, {sample.id: segment(sample.image, there).labels for sample in samples})
+    before = score(table(evaluation, there.config.classes))
+    if told.score >= before:
+        return None
+    return (
+        f"the model in {folder} is better on the same scans ({len(samples)} for dev): {DECIDES} {before:.3f}, the new "
+        f"one {told.score:.3f}"
+    )
