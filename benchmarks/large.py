@@ -163,18 +163,19 @@ def kills(folder: Path, asked: argparse.Namespace) -> None:
     """Print whether a run in which workers are killed at random ends as one that is left alone."""
     source = made(folder, (asked.sides or SIDES["kills"])[0])
     large.segment(source, folder / "calm.ome.zarr", threads=1)
-    left, over = [asked.kills], threading.Event()
+    left, over, begun = [asked.kills], threading.Event(), threading.Event()
 
     def kill() -> None:
+        begun.wait()  # who is killed before the cluster stands is no worker yet
         while left[0] and not over.wait(random.uniform(0.5, 2.0)):
             running = workers_of(os.getpid())
             if running:
                 os.kill(random.choice(running), signal.SIGKILL)
                 left[0] -= 1
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    summary = large.segment(source, folder / "wild.ome.zarr", workers=2, threads=1)
+    summary = large.segment(source, folder / "wild.ome.zarr", workers=2, threads=1, progress=lambda *_: begun.set())
     over.set()
     killer.join()
     labels = [zarr.open_array(folder / f"{n}.ome.zarr" / "labels" / "nuclei" / "0")[:] for n in ("calm", "wild")]
