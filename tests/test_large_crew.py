@@ -14,6 +14,7 @@ import pytest
 
 from large_images import labels_of
 from made_up import picture, scattered
+from promptless.large import crew
 
 OPTIONS = {"tile": 128, "halo": 0, "mpp": 0.5, "threads": 1}
 FILES = ("_objects.csv", ".geojson", "_prompts.json")
@@ -101,3 +102,13 @@ def test_a_cluster_gives_the_files_of_one_process_and_its_scheduler_may_die(imag
     assert np.array_equal(alone, again)
     for end in FILES:
         assert (tmp_path / f"alone{end}").read_bytes() == (tmp_path / f"killed{end}").read_bytes()
+
+
+def test_a_local_worker_that_was_given_up_is_replaced(monkeypatch):
+    """As happens to one that is killed and does not come back soon."""
+    monkeypatch.setattr(crew, "RECRUIT", 0.2)
+    with crew.client(1, None) as client:
+        cluster = client.cluster
+        (lost,) = cluster.workers.values()
+        cluster.sync(lost.close)
+        assert client.submit(os.getpid).result(timeout=60) != os.getpid()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from promptless.loading import load
 from promptless.registry import model_hash
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ AHEAD = 3
 LOST = "the scheduler was lost; what is finished is kept, --resume goes on"
 PAUSE = 1.0
 """Seconds between two looks at how many workers there are."""
+RECRUIT = 3.0
+"""Seconds between two looks at which local workers were given up."""
 BATCH = 8
 """Tiles per task, at most."""
 
@@ -227,8 +230,35 @@ def client(workers: int | None, scheduler: str | None) -> Iterator[Client]:
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as connected,
+        staffed(cluster, workers or 1),
     ):
         yield connected
+
+
+@contextmanager
+def staffed(cluster: LocalCluster, n: int) -> Iterator[None]:
+    """Start workers again that a cluster has given up, as it does with one that was killed and is slow to come back."""
+    from distributed import Status
+
+    over = threading.Event()
+
+    def recruit() -> None:
+        for name, worker in list(cluster.workers.items()):
+            if worker.status in (Status.closed, Status.failed):
+                del cluster.workers[name]
+        cluster.scale(n)
+
+    def look() -> None:
+        while not over.wait(RECRUIT):
+            cluster.loop.add_callback(recruit)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
 
 
 def is_there(path: str) -> bool:
