@@ -50,7 +50,7 @@ def distill(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a small model on labels and on what a large one answers; recipes with [distill] are for `train`."""
+    """Train a small model on labels and on what a large one answers; `train` takes recipes that say more."""
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; the same command with --resume goes on from there"):
         try:

@@ -297,6 +297,6 @@ def configured(recipe: Recipe, teacher: Model, student: Direct) -> ModelConfig:
     return replace(recipe.model, pad=step, align=config.align, teacher=taught)
 
 
-def tell(progress: Progress, step: int, steps: int, loss: float) -> None:
+def tell(progress: Progress, done: float, text: str) -> None:
     """Tell how far a run is."""
-    progress(ASKING + (1 - ASKING) * step / steps, f"{PHASE} {step}/{steps}, loss {loss:.3f}")
+    progress(ASKING + (1 - ASKING) * done, f"{PHASE} {text}")
