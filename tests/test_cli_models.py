@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from promptless import registry
 from promptless.cli import app
 from promptless.networks import backbones
 from promptless.published import PUBLISHED
@@ -65,7 +66,8 @@ def test_what_was_not_imported_is_said(checkpoint, home):
 def test_verifying_tells_good_from_bad(checkpoint, home):
     run("import", checkpoint, "--name", "mine")
     result = run("verify")
-    assert (result.exit_code, result.stdout) == (0, "nuclei: good\nmine: good\n")
+    told = "".join(f"{name}: good\n" for name in (*registry.names(), "mine"))
+    assert (result.exit_code, result.stdout) == (0, told)
     (home / "models/mine/config.json").write_text("{}")
     result = run("verify")
     assert (result.exit_code, result.stdout) == (3, "nuclei: good\n")
