@@ -37,7 +37,8 @@ from promptless.config import ModelConfig
 from promptless.io import readers
 from promptless.model import Decoded, ImageEmbedding
 
-TILE = 512
+TILE, MODEL = 512, "nuclei-fast"
+"""Pixels per side of a tile, and the fastest model that ships."""
 NETWORKS = ("encode", "decode")
 SIDES = {"size": [2000, 6000, 12_000], "workers": [4000], "kills": [2000]}
 """Pixels per side of the images that a figure is of, unless others are asked for."""
@@ -75,7 +76,8 @@ def made(folder: Path, side: int) -> Path:
 def run(source: Path, *options: str) -> dict[str, float]:
     """Segment an image in a process of its own, and return what it took; `worker_mb` is the peak of its workers."""
     out = source.with_name("out.ome.zarr")
-    command = [sys.executable, "-m", "promptless", "segment", str(source), "-o", str(out), "-q", "--overwrite"]
+    command = [sys.executable, "-m", "promptless", "segment", str(source), "-o", str(out), "--model", MODEL, "-q"]
+    command.append("--overwrite")
     began = time.perf_counter()
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     with peaks(process.pid) as worker:
@@ -162,7 +164,7 @@ def workers(folder: Path, asked: argparse.Namespace) -> None:
 def kills(folder: Path, asked: argparse.Namespace) -> None:
     """Print whether a run in which workers are killed at random ends as one that is left alone."""
     source = made(folder, (asked.sides or SIDES["kills"])[0])
-    large.segment(source, folder / "calm.ome.zarr", threads=1)
+    large.segment(source, folder / "calm.ome.zarr", MODEL, threads=1)
     left, over, begun = [asked.kills], threading.Event(), threading.Event()
 
     def kill() -> None:
@@ -175,7 +177,7 @@ def kills(folder: Path, asked: argparse.Namespace) -> None:
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    summary = large.segment(source, folder / "wild.ome.zarr", workers=2, threads=1, progress=lambda *_: begun.set())
+    summary = large.segment(source, folder / "wild.ome.zarr", MODEL, workers=2, threads=1, progress=lambda *_: begun.set())
     over.set()
     killer.join()
     labels = [zarr.open_array(folder / f"{n}.ome.zarr" / "labels" / "nuclei" / "0")[:] for n in ("calm", "wild")]
@@ -260,7 +262,7 @@ def seams(folder: Path, asked: argparse.Namespace) -> None:
     from promptless.large.seams import seams as compared
     from promptless.loading import load
 
-    model = load("nuclei", threads=asked.threads)
+    model = load(MODEL, threads=asked.threads)
     found = [compared(path, model, tile=TILE, mpp=0.5) for path in real()[: asked.images]]
     agreements = np.array([seam.agreement for seam in found])
     objects = sum(seam.n_objects[0] for seam in found)

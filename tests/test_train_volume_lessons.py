@@ -70,7 +70,7 @@ def test_a_teacher_without_weight_changes_nothing(home, tmp_path):
 
 def test_a_student_is_a_model_that_names_its_teacher(home, tmp_path):
     train(plain(home), tmp_path / "plain", device="cpu")
-    report = train(student(home, labelled=1), tmp_path / "student", device="cpu")
+    made = train(student(home, labelled=1), tmp_path / "student", device="cpu")
     config = load(tmp_path / "student", device="cpu").config
     assert config.teacher.name == "shapes"
     assert config.teacher.sha256 == model_hash(ModelConfig.read(home / "teacher" / "config.json"))
@@ -79,7 +79,7 @@ def test_a_student_is_a_model_that_names_its_teacher(home, tmp_path):
     assert config.teacher.sha256 in (tmp_path / "student" / "README.md").read_text()
     assert "teacher" not in (tmp_path / "plain" / "README.md").read_text()
     assert weights(tmp_path / "plain") != weights(tmp_path / "student")
-    assert len(report.ids["train"]) == 1
+    assert len(made.report.ids["train"]) == 1
 
 
 def test_a_distillation_that_was_killed_and_resumed_ends_the_same(home, tmp_path):
