@@ -76,10 +76,9 @@ def made(folder: Path, side: int) -> Path:
 def run(source: Path, *options: str) -> dict[str, float]:
     """Segment an image in a process of its own, and return what it took; `worker_mb` is the peak of its workers."""
     out = source.with_name("out.ome.zarr")
-    command = [sys.executable, "-m", "promptless", "segment", str(source), "-o", str(out), "--model", MODEL, "-q"]
-    command.append("--overwrite")
+    command = [sys.executable, "-m", "promptless", "segment", str(source), "-o", str(out), "--model", MODEL]
     began = time.perf_counter()
-    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "-q", "--overwrite", *options], stdout=subprocess.DEVNULL)
     with peaks(process.pid) as worker:
         _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
@@ -177,7 +176,9 @@ def kills(folder: Path, asked: argparse.Namespace) -> None:
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    summary = large.segment(source, folder / "wild.ome.zarr", MODEL, workers=2, threads=1, progress=lambda *_: begun.set())
+    summary = large.segment(
+        source, folder / "wild.ome.zarr", MODEL, workers=2, threads=1, progress=lambda *_: begun.set()
+    )
     over.set()
     killer.join()
     labels = [zarr.open_array(folder / f"{n}.ome.zarr" / "labels" / "nuclei" / "0")[:] for n in ("calm", "wild")]
