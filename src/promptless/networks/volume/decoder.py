@@ -34,9 +34,7 @@ class Aggregation(nn.Module):
         self.heads = nn.ModuleList(
             nn.Sequential(convolution(channels, head), convolution(head, head)) for _ in range(levels)
         )
-        self.classifier = nn.Sequential(
-            convolution(levels * head + 1, head), nn.Conv3d(head, classes, 3, padding=1, bias=False)
-        )
+        self.classifier = self.classifying(levels * head, head, classes)
 
     def forward(self, embeddings: Sequence[Tensor], crop: Tensor) -> Tensor:
         """Return logits (batch, classes, *spatial) from embeddings (batch, channel, *spatial / stride) of a crop."""
@@ -49,6 +47,10 @@ class Aggregation(nn.Module):
         ]
         logits = self.spread(self.classifier(torch.cat([*levels, self.skip(seen, finer)], dim=1)), whole)
         return logits[(slice(None), slice(None), *(slice(n) for n in spatial))]
+
+    def classifying(self, inputs: int, head: int, classes: int) -> nn.Module:
+        """Return what turns `inputs` channels of the levels, and those of the skip, into classes."""
+        return nn.Sequential(convolution(inputs + 1, head), nn.Conv3d(head, classes, 3, padding=1, bias=False))
 
     def skip(self, crop: Tensor, finer: tuple[int, ...]) -> Tensor:
         """Return what a crop of whole cells adds to the levels, on their grid."""
@@ -67,20 +69,23 @@ class FineAggregation(Aggregation):
     """
 
     def __init__(self, channels: int, levels: int, head: int, classes: int, stride: int) -> None:
-        super().__init__(channels, levels, head, classes, stride)
         if stride % FINER:
             raise ValueError(
                 f'a token covers {stride} voxel(s) per axis; decoder = "fine" wants a multiple of {FINER}: '
                 "take a smaller upsampling"
             )
-        self.factor = stride // FINER
-        n_voxels = self.factor**3
-        self.stem = nn.Sequential(convolution(n_voxels, head), convolution(head, head))
-        self.classifier = nn.Sequential(
-            convolution((levels + 1) * head, head),
-            convolution(head, head),
-            nn.Conv3d(head, classes * n_voxels, 3, padding=1),
-        )
+        super().__init__(channels, levels, head, classes, stride)
+        self.stem = nn.Sequential(convolution(self.factor**3, head), convolution(head, head))
+
+    @property
+    def factor(self) -> int:
+        """How many voxels per side a cell of the finer grid has."""
+        return self.stride // FINER
+
+    def classifying(self, inputs: int, head: int, classes: int) -> nn.Module:
+        """Return what turns `inputs` channels of the levels, and those of the stem, into classes of every voxel."""
+        last = nn.Conv3d(head, classes * self.factor**3, 3, padding=1)
+        return nn.Sequential(convolution(inputs + head, head), convolution(head, head), last)
 
     def skip(self, crop: Tensor, finer: tuple[int, ...]) -> Tensor:
         """Return what the stem makes of the crop's voxels."""
