@@ -31,9 +31,11 @@ def fitting(n_axes: int) -> list[str]:
 
 def for_volumes() -> str:
     """Return which models are for volumes, in words."""
-    names = ", ".join(fitting(3))
-    untold = "none ship yet; train one on labelled scans (docs/autoprosam.md) and give its folder: --model FOLDER"
-    return f"models for volumes: {names or untold}"
+    kinds = {name: ModelConfig.read(WEIGHTS / name / CONFIG).kind for name in fitting(3)}
+    named = ", ".join(f"{name} ({kind.modality})" for name, kind in kinds.items()) or "none ship yet"
+    return (
+        f"models for volumes: {named}; train others on labelled scans (docs/autoprosam.md): --model FOLDER takes them"
+    )
 
 
 def find(name_or_folder: str | Path) -> Path:
