@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from promptless.config import DIRECT, ModelConfig
-from promptless.export import described, save
+from promptless.export import accompany, described, save, vacant
 from promptless.image import Image
 from promptless.io.atomic import replacing_folder
 from promptless.loading import load
@@ -29,9 +27,6 @@ from promptless.runtimes.onnx import ENCODE
 from promptless.tiles import Tile
 from promptless.view import View, encode, whole
 
-PARITY = "parity.json"
-CARRIED = ("README.md", "LICENSE", "LICENCE")
-"""What a model's folder may hold besides, and its export holds, too."""
 HALF = "_half"
 """What `promptless.export.store_half` adds to the name of a constant."""
 STRICT = 8
@@ -64,10 +59,7 @@ def export(source: Path, folder: Path, calibrate: Sequence[Image], compare: Sequ
         quantized(source / ENCODE, shown(exact, calibrate), aside / ENCODE)
         described(replace(config, version=f"{config.version}-int8"), aside, (ENCODE,))
         parity = compared(exact, load(aside), compare or calibrate)
-        (aside / PARITY).write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
-        for name in CARRIED:
-            if (source / name).is_file():
-                shutil.copy(source / name, aside / name)
+        accompany(aside, source, asdict(parity))
     return parity
 
 
@@ -75,8 +67,7 @@ def check(config: ModelConfig, folder: Path, images: Sequence[Image]) -> None:
     """Refuse a model that is no student of one pass, a folder that holds something, or too few images."""
     if config.output != DIRECT or ENCODE not in config.files:
         raise ValueError(f"{config.name} gives {config.output}; of models on planes students of one pass become int8")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there; choose another folder with -o")
+    vacant(folder)
     if len(images) < FEWEST:
         raise ValueError(f"{len(images)} images say too little of what {config.name} sees; give {FEWEST} at least")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import onnx
 import torch
@@ -25,6 +27,9 @@ from promptless.registry import CONFIG
 from promptless.runtimes.onnx import DECODE, ENCODE
 
 OPSET = 17
+PARITY = "parity.json"
+CARRIED = ("README.md", "LICENSE", "LICENCE")
+"""What a model's folder may hold besides, and its export holds, too."""
 LARGE = 256
 """Constants with at least this many values are stored in half precision."""
 
@@ -72,6 +77,20 @@ def described(config: ModelConfig, folder: Path, names: tuple[str, ...]) -> Mode
     config = replace(config, files={name: sha256(folder / name) for name in names})
     config.write(folder / CONFIG)
     return config
+
+
+def vacant(folder: Path) -> None:
+    """Refuse to export into a folder that holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there; choose another folder with -o")
+
+
+def accompany(folder: Path, source: Path, parity: dict[str, Any]) -> None:
+    """Put beside an exported model how near it comes to the one in `source`, and that one's card and licence."""
+    (folder / PARITY).write_text(json.dumps(parity, indent=1) + "\n", encoding="utf-8")
+    for name in CARRIED:
+        if (source / name).is_file():
+            shutil.copy(source / name, folder / name)
 
 
 def write_both(network: Network, config: ModelConfig, folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -19,10 +17,9 @@ from torch import nn
 from promptless import loading, registry, voxels
 from promptless.config import COMPACT, UNET, ModelConfig, OnnxConfig
 from promptless.evaluation import evaluate
-from promptless.export import OPSET, round_to_half, save, trace, write_onnx
+from promptless.export import OPSET, accompany, described, round_to_half, save, trace, vacant, write_onnx
 from promptless.image import Image
 from promptless.io.atomic import replacing_folder
-from promptless.io.hashes import sha256
 from promptless.model import Array, VoxelModel
 from promptless.networks.footprint import peak_bytes
 from promptless.networks.volume.rivals import AnySize
@@ -30,9 +27,6 @@ from promptless.quantize import to_int8
 from promptless.registry import CONFIG
 from promptless.runtimes.onnx import NETWORK, OnnxVoxelModel
 
-PARITY = "parity.json"
-CARRIED = ("README.md", "LICENSE", "LICENCE")
-"""What a model's folder may hold besides, and its export holds, too."""
 ANY_SIZE = (UNET, COMPACT)
 """Networks whose graph does not depend on the size of the crop; those with windows are written for one size."""
 RULE = "nnunet"
@@ -69,10 +63,7 @@ def export(
         write(round_to_half(model.network), config, aside, calibrate)
         exported = OnnxVoxelModel(aside, ModelConfig.read(aside / CONFIG))
         parity = compared(model, exported, compare or [("made of noise", noise(config))])
-        (aside / PARITY).write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
-        for name in CARRIED:
-            if (source / name).is_file():
-                shutil.copy(source / name, aside / name)
+        accompany(aside, source, asdict(parity))
     return parity
 
 
@@ -83,8 +74,7 @@ def check(config: ModelConfig, folder: Path) -> None:
             f"{config.name} is a model on planes; what ships has ONNX files already, and `promptless adapter merge` "
             "makes those of an adapter"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there; choose another folder with -o")
+    vacant(folder)
 
 
 def write(network: nn.Module, config: ModelConfig, folder: Path, calibrate: Sequence[Image]) -> None:
@@ -97,7 +87,7 @@ def write(network: nn.Module, config: ModelConfig, folder: Path, calibrate: Sequ
     (trace if calibrate else write_onnx)(inner, folder / NETWORK, (example,), *names)
     declare(folder / NETWORK, ("n", 1 + len(config.classes), *(limits.crop or ("z", "y", "x"))))
     limits = replace(limits, bytes_per_voxel=peak_bytes(network, (1, 1, *crop)) // prod(crop))
-    said(config, limits, folder)
+    described(replace(config, onnx=limits), folder, (NETWORK,))
     if calibrate:
         quantized(folder, calibrate)
 
@@ -121,20 +111,13 @@ def declare(path: Path, shape: Sequence[int | str]) -> None:
     save(graph, path)
 
 
-def said(config: ModelConfig, limits: OnnxConfig, folder: Path) -> ModelConfig:
-    """Write and return the configuration of what lies in a folder."""
-    config = replace(config, onnx=limits, files={NETWORK: sha256(folder / NETWORK)})
-    config.write(folder / CONFIG)
-    return config
-
-
 def quantized(folder: Path, scans: Sequence[Image]) -> None:
     """Bring the network in a folder to 8 bits."""
     config = ModelConfig.read(folder / CONFIG)
     model = OnnxVoxelModel(folder, config)
     to_int8(folder / NETWORK, folder / NETWORK, ({"crops": model.taken(crop)} for crop in crops_of(scans, config)))
     save(onnx.load(folder / NETWORK), folder / NETWORK)
-    said(config, replace(model.limits, arithmetic="int8"), folder)
+    described(replace(config, onnx=replace(model.limits, arithmetic="int8")), folder, (NETWORK,))
 
 
 def crops_of(scans: Sequence[Image], config: ModelConfig) -> Iterator[Array]:
