@@ -19,6 +19,9 @@ from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
 from promptless.train.loop import Batch
 
+INTERIOR_WEIGHT = 2.0
+"""Of the interior distance among the losses."""
+
 
 class GeneratorTask:
     """Binary cross-entropy on both maps, weighted at contacts, soft Dice on the foreground; and classes."""
@@ -48,7 +51,7 @@ def generator_losses(logits: Tensor, targets: Tensor, weight: Tensor) -> dict[st
     interior = cross_entropy(logits[:, 1], targets[:, 1], weight)
     dice = dice_loss(logits[:, 0], targets[:, 0])
     return {
-        "loss": foreground + 2 * interior + 0.5 * dice,
+        "loss": foreground + INTERIOR_WEIGHT * interior + 0.5 * dice,
         "foreground": foreground,
         "interior": interior,
         "dice": dice,

@@ -14,12 +14,15 @@ from promptless.data.augment import VARIETIES, WIDE, Variety
 from promptless.data.crowd import crowd
 from promptless.data.sample import Sample
 from promptless.data.targets import generator_targets
-from promptless.train.generator import cross_entropy, draw_sample, generator_losses, sampling_probability
+from promptless.train.generator import (
+    INTERIOR_WEIGHT,
+    cross_entropy,
+    draw_sample,
+    generator_losses,
+    sampling_probability,
+)
 from promptless.train.loop import Batch
 from promptless.train.taught import Answer
-
-INTERIOR_WEIGHT = 2.0
-"""Of the interior distance among the losses, as where a prompt generator learns."""
 
 
 def told(answer: Tensor, batch: Batch) -> dict[str, Tensor]:
