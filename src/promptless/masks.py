@@ -34,7 +34,7 @@ class Mask:
     @property
     def box(self) -> NDArray[np.int64]:
         """The crop's place as (ndim, 2): start, stop."""
-        return np.stack([self.start, self.stop], axis=1)
+        return np.array((self.start, self.stop)).T
 
     @property
     def area(self) -> int:

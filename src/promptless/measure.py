@@ -7,59 +7,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import regionprops_table
 
 from promptless.image import Image, Shape
-from promptless.labels import compacted, laid
-from promptless.masks import Masks
+from promptless.labels import objects
+from promptless.masks import Mask, Masks
+from promptless.morphometry import Pixels, shapes
+from promptless.strips import strips
 
-PIXEL_PROPERTIES = ("label", "area", "bbox", "centroid")
-PLANE_PROPERTIES = (
-    "eccentricity",
-    "major_axis_length",
-    "minor_axis_length",
-    "orientation",
-    "perimeter",
-    "solidity",
-)
 LENGTHS = ("major_axis_length", "minor_axis_length", "perimeter", "equivalent_diameter")
-MODERN_NAMES = {
-    "equivalent_diameter": "equivalent_diameter_area",
-    "major_axis_length": "axis_major_length",
-    "minor_axis_length": "axis_minor_length",
-    "mean_intensity": "intensity_mean",
-}
 
 Columns = dict[str, NDArray[Any]]
 
 
-def measure(labels: NDArray[np.integer], image: Image, masks: Masks, start: Shape = ()) -> Columns:
+def measure(labels: NDArray[np.integer], image: Image, masks: Masks) -> Columns:
     """Return one row per object of `labels`; `masks` has them in the same order.
 
-    Lengths and areas are in pixels, and also in the image's unit where its spacing is known. Where `image` is a part
-    of a larger one, `start` is the pixel of that at which it begins, and positions are those in the larger one.
+    Lengths and areas are in pixels, and also in the image's unit where its spacing is known.
     """
-    names = [
-        *PIXEL_PROPERTIES,
-        "equivalent_diameter",
-        *(PLANE_PROPERTIES if labels.ndim == 2 else ()),
-        "mean_intensity",
-    ]
-    asked = [MODERN_NAMES.get(name, name) for name in names]
-    dense, values = compacted(labels)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite pixels, of which the mean is no number
-        table = regionprops_table(dense, np.moveaxis(image.data, 0, -1), asked)
-    columns = {named(column, image): measured for column, measured in table.items()}
-    columns["label"] = values[columns["label"].astype(np.int64) - 1]
-    for axis, first in enumerate(start):
-        for name in (f"bbox-{axis}", f"bbox-{axis + len(start)}", f"centroid-{axis}"):
-            columns[name] = columns[name] + first
-    columns |= physical(columns, image)
-    return columns | {
-        "score": masks.scores,
-        "stability": masks.stability,
-        "tile_border": masks.tile_border,
-    }
+    found = objects(labels)
+    columns = {"label": np.array(list(found), np.int64)} | measured(image, list(found.values()), (0,) * labels.ndim)
+    return columns | told(masks)
 
 
 def table(image: Image, masks: Masks, names: Sequence[str]) -> Columns:
@@ -69,11 +36,48 @@ def table(image: Image, masks: Masks, names: Sequence[str]) -> Columns:
     """
     box = masks.reach(len(image.shape))
     region = tuple(slice(int(a), max(int(a) + 1, int(b))) for a, b in box)
-    start = tuple(s.start for s in region)
     crop = Image(image.data[:, *region], image.spacing, image.unit, channel_names=image.channel_names)
-    labels, _ = laid([mask.moved(tuple(-a for a in start)) for mask in masks], crop.shape)
-    columns = measure(labels, crop, masks, start) | kinds(masks, names)
-    return columns | {"label": masks.ids}
+    columns = measured(crop, list(masks), tuple(s.start for s in region))
+    return {"label": masks.ids} | columns | told(masks) | kinds(masks, names)
+
+
+def measured(image: Image, masks: Sequence[Mask], start: Shape) -> Columns:
+    """Return what is measured of objects; `image` is that part of the image that begins at pixel `start`."""
+    if not masks:
+        one = measured(image, [Mask(start, np.ones((1,) * len(start), np.bool_))], start)
+        return {name: values[:0] for name, values in one.items()}
+    parts = [table_of(pixels, image, start) for pixels in map(Pixels, strips(masks))]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return columns | physical(columns, image)
+
+
+def table_of(pixels: Pixels, image: Image, start: Shape) -> Columns:
+    """Return area, box, position, shape and mean intensities of the objects of a strip."""
+    areas, edges = pixels.areas, np.concatenate([pixels.strip.starts, pixels.strip.stops], axis=1)
+    return {
+        "area": areas,
+        **{f"bbox-{i}": edge for i, edge in enumerate(edges.T)},
+        **{f"centroid-{axis}": centre for axis, centre in enumerate(pixels.centroids + pixels.strip.starts.T)},
+        "equivalent_diameter": (2 * len(start) * areas / np.pi) ** (1 / len(start)),
+        **(shapes(pixels) if len(start) == 2 else {}),
+        **intensities(pixels, image, start),
+    }
+
+
+def intensities(pixels: Pixels, image: Image, start: Shape) -> Columns:
+    """Return the mean intensity of each object in every channel of that part of an image that begins at `start`."""
+    places = tuple(at - first for at, first in zip(pixels.in_image, start, strict=True))
+    names = image.channel_names or range(len(image.data))
+    with np.errstate(invalid="ignore"):  # infinite pixels, of which the mean is no number
+        return {
+            f"mean_intensity-{name}": pixels.sums(channel[places]) / pixels.areas
+            for name, channel in zip(names, image.data, strict=True)
+        }
+
+
+def told(masks: Masks) -> Columns:
+    """Return the columns of what the model says of each object."""
+    return {"score": masks.scores, "stability": masks.stability, "tile_border": masks.tile_border}
 
 
 def kinds(masks: Masks, names: Sequence[str]) -> Columns:
@@ -88,16 +92,6 @@ def kinds(masks: Masks, names: Sequence[str]) -> Columns:
         "class_name": np.array(["", *names])[masks.classes],
         "class_probability": masks.class_probabilities,
     }
-
-
-def named(column: str, image: Image) -> str:
-    """Return the field's name for one of regionprops_table's columns."""
-    old = {modern: name for name, modern in MODERN_NAMES.items()}
-    base, _, channel = column.partition("-")
-    base = old.get(base, base)
-    if base == "mean_intensity" and channel and image.channel_names:
-        channel = image.channel_names[int(channel)]
-    return f"{base}-{channel}" if channel else base
 
 
 def physical(columns: Columns, image: Image) -> Columns:

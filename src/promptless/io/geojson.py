@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from promptless.image import Shape
 from promptless.io import classes
-from promptless.io.outlines import fill, outline
+from promptless.io.outlines import Polygon, fill, outlines
 from promptless.labels import Painted
 from promptless.masks import Mask
 from promptless.result import Told
@@ -69,13 +69,21 @@ def features(segmentation: Told, pitch: tuple[float, ...] = (1.0, 1.0)) -> Itera
     masks = segmentation.masks
     names = classes.names(segmentation)
     colours = {value: classes.colour(value) if segmentation.class_names else YELLOW for value in names}
-    columns = masks.ids, masks, masks.scores, masks.stability, masks.class_probabilities, classes.values(segmentation)
-    for number, mask, score, stability, probability, value in zip(*columns, strict=True):
+    columns = (
+        masks.ids,
+        masks,
+        outlines(masks.masks),
+        masks.scores,
+        masks.stability,
+        masks.class_probabilities,
+        classes.values(segmentation),
+    )
+    for number, mask, parts, score, stability, probability, value in zip(*columns, strict=True):
         measurements = {"area": mask.area, "score": round(float(score), 4), "stability": round(float(stability), 4)}
         measurements |= {"class_probability": round(float(probability), 4)}
         yield {
             "type": "Feature",
-            "geometry": shapely.geometry.mapping(shapely.transform(outline(mask), lambda xy: xy * pitch[::-1])),
+            "geometry": geometry(parts, pitch),
             "properties": {
                 "objectType": "detection",
                 "name": str(number),
@@ -84,6 +92,14 @@ def features(segmentation: Told, pitch: tuple[float, ...] = (1.0, 1.0)) -> Itera
                 "measurements": {name: value for name, value in measurements.items() if np.isfinite(value)},
             },
         }
+
+
+def geometry(parts: list[Polygon], pitch: tuple[float, ...]) -> dict[str, Any]:
+    """Return the parts of an object as GeoJSON has them."""
+    coordinates = [[(corners * pitch[::-1]).tolist() for corners in part] for part in parts]
+    if len(parts) == 1:
+        return {"type": "Polygon", "coordinates": coordinates[0]}
+    return {"type": "MultiPolygon", "coordinates": coordinates}
 
 
 def called(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import shapely
@@ -11,9 +11,14 @@ from scipy import ndimage
 
 from promptless.image import Shape
 from promptless.masks import Mask
+from promptless.strips import Strip, strips
 
 Ring = list[int]
 """Indices of pixel corners, row by row; the way round has the object at its right hand, y pointing down."""
+Corners = NDArray[np.int64]
+"""The corners (n, 2) of a ring in x, y, the first of them again at the end."""
+Polygon = list[Corners]
+"""A ring around pixels, then those around its holes."""
 
 
 def outline(mask: Mask) -> shapely.Geometry:
@@ -21,22 +26,36 @@ def outline(mask: Mask) -> shapely.Geometry:
 
     Parts that meet at a corner only are separate polygons.
     """
-    height, width = (n + 1 for n in mask.pixels.shape)
-    parts, n_parts = ndimage.label(mask.pixels)
-    shells: list[Ring] = [[] for _ in range(n_parts)]
-    holes: list[list[Ring]] = [[] for _ in range(n_parts)]
-    for ring in rings(mask.pixels):
+    polygons = [shapely.Polygon(shell, holes) for shell, *holes in next(outlines([mask]))]
+    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+
+
+def outlines(masks: Sequence[Mask]) -> Iterator[list[Polygon]]:
+    """Yield for each object its parts, as `outline` has them."""
+    for strip in strips(masks):
+        yield from outlined(strip)
+
+
+def outlined(strip: Strip) -> list[list[Polygon]]:
+    """Return for each object of a strip its parts."""
+    labels, n_parts = ndimage.label(strip.pixels)
+    width = strip.pixels.shape[1] + 1
+    owners = [0] * n_parts
+    shells: list[Polygon] = [[] for _ in owners]
+    holes: list[Polygon] = [[] for _ in owners]
+    for ring in rings(strip.pixels):
         row, column = divmod(min(ring), width)
-        if mask.pixels[row, column]:  # below and right of a ring's first corner: the object, or a hole
-            shells[parts[row, column] - 1] = ring
-        else:
-            holes[parts[row - 1, column] - 1].append(ring)
-    y, x = np.indices((height, width)).reshape(2, -1)
-    at = np.stack([x, y], axis=1) + mask.start[::-1]
-    polygons = [
-        shapely.Polygon(at[shell], [at[hole] for hole in inner]) for shell, inner in zip(shells, holes, strict=True)
-    ]
-    return polygons[0] if n_parts == 1 else shapely.MultiPolygon(polygons)
+        outer = column < width - 1 and strip.pixels[row, column]  # below and right of a ring's first corner: the object
+        inside = row if outer else row - 1  # or a hole, above which it is
+        part, owner = labels[inside, column] - 1, int(strip.owner[inside])
+        y, x = np.divmod([*ring, ring[0]], width)
+        corners = np.stack([x, y - strip.first[owner]], axis=1) + strip.starts[owner, ::-1]
+        (shells if outer else holes)[part].append(corners)
+        owners[part] = owner
+    found: list[list[Polygon]] = [[] for _ in strip.first]
+    for owner, shell, inner in zip(owners, shells, holes, strict=True):
+        found[owner].append(shell + inner)
+    return found
 
 
 def rings(pixels: NDArray[np.bool_]) -> Iterator[Ring]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.image import Shape
 from promptless.io.atomic import replacing
 from promptless.masks import Mask, Masks
 from promptless.prompts import Prompt
 
 SUFFIX = ".tile"
+PLACES = ("start", "shape", "coarse_start", "coarse_shape")
+"""Columns of the table of a tile's objects that say where masks are."""
 NOTHING = b"nothing\n"
 """What the file of a tile holds that has no objects; shorter than any other."""
 
@@ -98,11 +100,12 @@ def read(folder: Path, number: int) -> Found:
     with path.open("rb") as file:
         np.load(file, allow_pickle=False)
         table = np.load(file, allow_pickle=False)
-        points, marks, bits = (np.load(file, allow_pickle=False) for _ in range(3))
+        points, marks, packed = (np.load(file, allow_pickle=False) for _ in range(3))
+    bits, where = np.unpackbits(packed).astype(np.bool_), {name: table[name].tolist() for name in PLACES}
     masks, prompts, at, point = [], [], 0, 0
     for i, row in enumerate(table):
-        mask, at = unpacked(bits, at, row["start"], row["shape"])
-        coarse, at = unpacked(bits, at, row["coarse_start"], row["coarse_shape"])
+        mask, at = unpacked(bits, at, where["start"][i], where["shape"][i])
+        coarse, at = unpacked(bits, at, where["coarse_start"][i], where["coarse_shape"][i])
         stop = point + int(row["points"])
         box = None if np.isnan(row["box"]).any() else row["box"].copy()
         about = None if not coarse.pixels.size else coarse
@@ -115,13 +118,10 @@ def read(folder: Path, number: int) -> Found:
     return Found(Masks(tuple(masks), np.arange(len(masks)), **columns), tuple(prompts))
 
 
-def unpacked(bits: NDArray[np.uint8], at: int, start: Any, shape: Any) -> tuple[Mask, int]:
-    """Return the mask whose bits begin at byte `at`, and where they end."""
-    size: Shape = tuple(int(n) for n in shape)
-    n = int(np.prod(size))
-    stop = at + -(-n // 8)
-    pixels = np.unpackbits(bits[at:stop], count=n).astype(bool).reshape(size)
-    return Mask(tuple(int(v) for v in start), pixels), stop
+def unpacked(bits: NDArray[np.bool_], at: int, start: list[int], shape: list[int]) -> tuple[Mask, int]:
+    """Return the mask whose bits begin at bit `at`, and where the byte ends that has its last."""
+    n = prod(shape)
+    return Mask(tuple(start), bits[at : at + n].reshape(shape)), at + -(-n // 8) * 8
 
 
 def header(folder: Path, number: int) -> tuple[int, NDArray[np.int64]] | None:
