@@ -22,6 +22,7 @@ from promptless.large.plan import fingerprint, region, values
 from promptless.normalise import intensity_range
 from promptless.pipeline import segment
 from promptless.prompts import Prompts
+from promptless.record import Steps
 from promptless.tiles import tiles
 from promptless.view import View
 
@@ -172,7 +173,7 @@ def test_a_tile_that_does_not_fit_in_memory_is_cut_and_said(image, tmp_path, cap
 def test_parts_of_a_tile_own_what_it_owns(image):
     model = NullModel()
     view = View.of(segment(image, model).image, model)
-    look = Look.of(view, model, 48, 16, 0.5)
+    look = Look.of(view, model, 48, 16, 0.5, Steps())
     for tile in tiles(view.image.shape, (48, 48), (16, 16), 16):
         parts = large.finding.quarters(look, tile)
         one = {(m.start, m.stop) for m in find(look, tile).masks}

@@ -8,6 +8,7 @@ from made_up import NullModel, picture, scattered
 from promptless.image import Image
 from promptless.large.finding import Look
 from promptless.large.seams import moved, seams
+from promptless.record import Steps
 from promptless.view import View
 
 
@@ -44,7 +45,7 @@ def test_a_region_of_one_tile_is_refused(tmp_path):
 def test_moved_tiles_cover_every_pixel_once():
     view = View.of(Image(np.zeros((1, 70, 90), np.uint8)), NullModel())
     covered = np.zeros((70, 90), int)
-    for tile in moved(view, Look.of(view, NullModel(), 32, 16, 0.5), 32, 16):
+    for tile in moved(view, Look.of(view, NullModel(), 32, 16, 0.5, Steps()), 32, 16):
         covered[tile.core] += 1
         assert all(outer.start % view.align == 0 for outer in tile.outer)
     assert (covered == 1).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from made_up import in_image, masks_of, rectangle
-from promptless.masks import Mask, Masks, decode_rle, encode_rle
+from promptless.masks import Mask, Masks
 
 
 def test_a_mask_knows_its_place():
@@ -34,22 +34,6 @@ def test_clipping_keeps_what_lies_in_the_image():
 @pytest.mark.parametrize("offset", [(-20, 0), (0, 40), (30, 30), (-20, -20)])
 def test_a_mask_beyond_the_image_has_nothing_in_it(offset):
     assert rectangle((0, 5), (0, 5)).moved(offset).clipped((10, 10)).area == 0
-
-
-def test_run_lengths_are_those_of_coco():
-    # COCO counts down the columns: 0, 1, 1, 1.
-    mask = Mask((0, 0), np.array([[0, 1], [1, 1]], bool))
-    assert encode_rle(mask, (2, 2))["counts"][:2] == [1, 3]
-    assert encode_rle(mask, (2, 2))["size"] == [2, 2]
-    assert decode_rle({"size": [2, 3], "counts": [0, 2, 1, 1, 2]}, (2, 3)).pixels.tolist() == [
-        [True, False],
-        [True, True],
-    ]
-
-
-def test_run_lengths_that_do_not_fill_the_image_are_refused():
-    with pytest.raises(ValueError, match=r"add up to 5.* 6 pixels"):
-        decode_rle({"size": [2, 3], "counts": [2, 3]}, (2, 3))
 
 
 def test_zooming_by_one_changes_nothing(rng):

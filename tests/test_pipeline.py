@@ -159,7 +159,7 @@ def test_the_manifest_says_how_it_was_made(blobs, null_model):
     }
     assert manifest["model"]["name"] == "null"
     assert manifest["image"]["shape"] == [1, 80, 112]
-    assert set(manifest["seconds"]) == {"read", "glance", "encode", "propose", "decode", "assemble", "stitch"}
+    assert set(manifest["seconds"]) == {"read", "glance", "look", "encode", "propose", "decode", "assemble", "stitch"}
     assert {"promptless", "numpy", "onnxruntime"} <= set(manifest["versions"])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import add, le
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,39 +155,3 @@ class Masks:
 
 COLUMNS = ("ids", "scores", "stability", "tile_border", "classes", "class_probabilities")
 """What `Masks` has of each object beside its pixels, in the order of its fields."""
-
-
-def encode_rle(mask: Mask, shape: Shape) -> dict[str, Any]:
-    """Return `mask` in an image of `shape` as COCO's uncompressed run-length: runs of 0s and 1s, first axis fastest."""
-    inside = mask.clipped(shape)
-    index = tuple(np.asarray(i) + a for i, a in zip(np.nonzero(inside.pixels), inside.start, strict=True))
-    flat = np.sort(np.ravel_multi_index(index, shape, order="F"))
-    breaks = np.flatnonzero(np.diff(flat) > 1)
-    starts = flat[np.r_[0, breaks + 1]] if flat.size else flat
-    stops = flat[np.r_[breaks, flat.size - 1]] + 1 if flat.size else flat
-    edges = np.r_[0, np.stack([starts, stops], axis=1).ravel(), int(np.prod(shape))]
-    return {"size": list(shape), "counts": np.diff(edges).tolist()}
-
-
-def decode_rle(rle: dict[str, Any], shape: Shape) -> Mask:
-    """Return the object in COCO's uncompressed run-length, in the smallest crop that holds it.
-
-    `shape` is the image's; only the part of it along the last axis that the object reaches is ever unpacked.
-    """
-    counts = np.asarray(rle["counts"], np.int64)
-    if tuple(rle["size"]) != shape:
-        raise ValueError(f"a mask is of an image of {tuple(rle['size'])} pixels, but this one has {shape}")
-    if counts.ndim != 1 or (counts < 0).any() or counts.sum() != np.prod(shape):
-        raise ValueError(f"run lengths add up to {counts.sum()}, but an image of {shape} has {np.prod(shape)} pixels")
-    edges = np.concatenate([[0], np.cumsum(counts)])
-    starts, stops = edges[1:-1:2], edges[2::2]
-    starts, stops = starts[starts < stops], stops[starts < stops]
-    if not len(starts):
-        return Mask((0,) * len(shape), np.zeros((0,) * len(shape), bool))
-    plane = int(np.prod(shape[:-1]))
-    first, last = int(starts[0]) // plane, -(-int(stops[-1]) // plane)
-    change = np.zeros((last - first) * plane + 1, np.int8)
-    change[starts - first * plane] += 1
-    change[stops - first * plane] -= 1
-    slab = np.cumsum(change[:-1], dtype=np.int8).astype(bool).reshape((*shape[:-1], last - first), order="F")
-    return Mask((*(0,) * (len(shape) - 1), first), slab).trimmed()

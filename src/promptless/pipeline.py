@@ -29,7 +29,7 @@ from promptless.record import Steps, manifest
 from promptless.registry import fitting, for_volumes
 from promptless.result import Segmentation, Series, VolumeSegmentation
 from promptless.tiles import Tile
-from promptless.view import View, each, encode, tiling, whole
+from promptless.view import View, each, embedded, encode, pixels, seen_before, tiling, whole
 from promptless.windows import decode
 
 DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile": None, "halo": None}
@@ -244,7 +244,7 @@ def segment_tile(
 ) -> tuple[Masks, list[Prompt]]:
     """Return the objects that a tile owns, in coordinates of the image, and the prompt of each."""
     prompts, embedding = proposals(view, tile, model, embeddings, steps)
-    with steps.timed("decode"):
+    with steps.networked("decode"):
         masks = answered(model, embedding, prompts, view.zoom)
         masks = classified(masks, class_maps(embedding.maps, model.config), view.zoom)
     with steps.timed("assemble"):
@@ -264,14 +264,25 @@ def proposals(
     view: View, tile: Tile, model: Model, embeddings: Embeddings | None, steps: Steps
 ) -> tuple[Prompts, ImageEmbedding]:
     """Return prompts for the objects that reach into a tile's core, in its coordinates, and the tile's embedding."""
-    with steps.timed("encode"):
-        embedding = encode(view, tile, model)
-        if embeddings is not None:
+    embedding = encoded(view, tile, model, steps)
+    if embeddings is not None:
+        with steps.timed("keep"):
             embeddings.save(view.key(model), tile, embedding.features)
             embeddings.save_classes(view.key(model), tile, class_maps(embedding.maps, model.config))
     with steps.timed("propose"):
         prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
         return near_core(prompts, tile), embedding
+
+
+def encoded(view: View, tile: Tile, model: Model, steps: Steps) -> ImageEmbedding:
+    """Return the embedding of a tile; its pixels may be read while another tile is in the network."""
+    known = seen_before(view, tile)
+    if known is not None:
+        return known
+    with steps.timed("look"):
+        seen = pixels(view, tile)
+    with steps.networked("encode"):
+        return embedded(seen, model)
 
 
 def coarse(image: Image, model: Model) -> NDArray[np.int32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptless.image import Shape
-from promptless.masks import Mask, decode_rle, encode_rle
+from promptless.masks import Mask
+from promptless.rle import decode_rle, encode_rles
 
 OBJECT, BACKGROUND, PADDING = 1, 0, -1
 AUTO, USER = "auto", "user"
@@ -159,7 +160,7 @@ class Prompts:
 
     def to_json(self) -> str:
         """Return the text of a `NAME_prompts.json` file, one line per object, so that it can be compared and edited."""
-        lines = ",\n".join("  " + json.dumps(to_entry(p, self.shape)) for p in self.items)
+        lines = ",\n".join("  " + json.dumps(entry) for entry in to_entries(self.items, self.shape))
         head = json.dumps(
             {
                 "format": "promptless.prompts",
@@ -235,18 +236,20 @@ def rounded(positions: NDArray[np.float32]) -> list[list[float]]:
     return [[round(float(v), 2) for v in position] for position in positions]
 
 
-def to_entry(prompt: Prompt, shape: Shape) -> dict[str, Any]:
-    """Return a prompt as JSON values."""
-    return {
-        "id": prompt.id,
-        "points": rounded(prompt.points),
-        "point_labels": prompt.point_labels.tolist(),
-        "box": None if prompt.box is None else rounded(prompt.box),
-        "coarse": None if prompt.coarse is None else encode_rle(prompt.coarse, shape),
-        "score": round(float(prompt.score), 4),
-        "source": prompt.source,
-        "state": prompt.state,
-    }
+def to_entries(prompts: Sequence[Prompt], shape: Shape) -> Iterator[dict[str, Any]]:
+    """Yield each prompt as JSON values."""
+    coarse = encode_rles([prompt.coarse for prompt in prompts if prompt.coarse is not None], shape)
+    for prompt in prompts:
+        yield {
+            "id": prompt.id,
+            "points": rounded(prompt.points),
+            "point_labels": prompt.point_labels.tolist(),
+            "box": None if prompt.box is None else rounded(prompt.box),
+            "coarse": None if prompt.coarse is None else next(coarse),
+            "score": round(float(prompt.score), 4),
+            "source": prompt.source,
+            "state": prompt.state,
+        }
 
 
 def from_entry(entry: dict[str, Any], shape: Shape) -> Prompt:

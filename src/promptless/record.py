@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
@@ -29,9 +29,10 @@ MODULES = {"scikit-image": "skimage"}
 
 @dataclass
 class Steps:
-    """Seconds spent in each step."""
+    """Seconds spent in each step; `turn` is held by whoever runs a network, for which others wait."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -39,6 +40,12 @@ class Steps:
         began = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - began
+
+    @contextmanager
+    def networked(self, step: str) -> Iterator[None]:
+        """Add the time that a network takes to `step`, but not the time until it may begin."""
+        with self.turn, self.timed(step):
+            yield
 
     def rounded(self) -> dict[str, float]:
         """Return the seconds as they are written down."""

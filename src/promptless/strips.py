@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from promptless.masks import Mask
 
 Array = NDArray[np.int64]
-LARGEST = 2**22
+LARGEST = 2**18
 """Pixels of a strip, unless one object has more."""
 
 

@@ -153,12 +153,27 @@ def whole(image: Image) -> tuple[slice, ...]:
 
 def encode(view: View, tile: Tile, model: Model) -> ImageEmbedding:
     """Return the embedding of a tile at the model's pixel size; what padding added to the maps is cut off."""
-    if view.seen is not None and tile.outer == whole(view.image):
-        return view.seen
-    pixels = normalise(view.image.data[:, *tile.outer], view.low, view.high)
+    known = seen_before(view, tile)
+    return embedded(pixels(view, tile), model) if known is None else known
+
+
+def seen_before(view: View, tile: Tile) -> ImageEmbedding | None:
+    """Return the embedding of a tile that is the whole image, if that has been looked at."""
+    return view.seen if tile.outer == whole(view.image) else None
+
+
+def pixels(view: View, tile: Tile) -> NDArray[np.float32]:
+    """Return the pixels (channel, *spatial) of a tile as the model looks at them, at its pixel size."""
+    seen = normalise(view.image.data[:, *tile.outer], view.low, view.high)
+    if view.zoom == 1:
+        return seen
     size = tuple(max(1, round(n * view.zoom)) for n in tile.shape)
-    if view.zoom != 1:
-        pixels = resample(pixels, size, (0.0,) * len(size), (1 / view.zoom,) * len(size))
+    return resample(seen, size, (0.0,) * len(size), (1 / view.zoom,) * len(size))
+
+
+def embedded(pixels: NDArray[np.float32], model: Model) -> ImageEmbedding:
+    """Return the embedding of pixels of the model's size; what padding added to the maps is cut off."""
+    size = pixels.shape[1:]
     padding = [(0, round_up(n, model.config.pad) - n) for n in size]
     embedding = model.encode(np.pad(pixels, [(0, 0), *padding], mode="symmetric"))
     return embedding._replace(maps=embedding.maps[:, *(slice(n) for n in size)])

@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from made_up import in_image
 from promptless.io.outlines import outline
-from promptless.masks import Mask, decode_rle, encode_rle
+from promptless.masks import Mask
 from promptless.prompts import Prompt, Prompts
+from promptless.rle import decode_rle, encode_rle
 
 SHAPES = st.one_of(
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), hnp.array_shapes(min_dims=3, max_dims=3, max_side=5)

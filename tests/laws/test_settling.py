@@ -14,6 +14,7 @@ from large_images import labels_of
 from made_up import NullModel, discs, picture, point, same_partition, scattered
 from promptless import labels as label_images
 from promptless import large
+from promptless.large.crew import HANDS
 from promptless.large.settling import settle
 from promptless.large.store import Found
 from promptless.masks import Mask, Masks
@@ -145,5 +146,6 @@ def test_a_run_that_is_killed_and_resumed_ends_as_one_that_was_not(after, undist
     again = []
     labels_of(image, tmp_path, begin="resume", progress=lambda s, d, t: again.append(s), **TILES)
     assert files(tmp_path) == expected
-    assert len(again) == n_steps - after  # nothing is done twice
+    under_way = n_steps - after - len(again)  # when it was killed; nothing is done twice
+    assert 0 <= under_way <= HANDS + 1
     assert not list(tmp_path.glob(".*parts"))

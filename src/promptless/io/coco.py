@@ -14,9 +14,10 @@ from promptless.image import Shape
 from promptless.io import classes
 from promptless.io.outlines import fill
 from promptless.labels import Painted
-from promptless.masks import Mask, decode_rle, encode_rle, joined
+from promptless.masks import Mask, joined
 from promptless.prompts import OBJECT
 from promptless.result import Told, classes_in
+from promptless.rle import decode_rle, encode_rles
 
 
 def write(segmentation: Told, path: Path) -> None:
@@ -48,14 +49,15 @@ def entries(segmentation: Told) -> Iterator[dict[str, Any]]:
     """Yield each object; its id is its label. What is not known (scores, points) is left out."""
     masks, shape = segmentation.masks, segmentation.image.shape
     points = {p.id: p.points[p.point_labels == OBJECT][:, ::-1].tolist() for p in segmentation.prompts.items}
-    columns = masks.ids.tolist(), masks, masks.scores, masks.stability, classes.values(segmentation).tolist()
-    for number, mask, score, stability, value in zip(*columns, strict=True):
+    runs = encode_rles(masks.masks, shape)
+    columns = masks.ids.tolist(), masks, runs, masks.scores, masks.stability, classes.values(segmentation).tolist()
+    for number, mask, rle, score, stability, value in zip(*columns, strict=True):
         (y, x), (height, width) = mask.start, mask.pixels.shape
         entry = {
             "id": number,
             "image_id": 1,
             "category_id": value,
-            "segmentation": encode_rle(mask, shape),
+            "segmentation": rle,
             "bbox": [x, y, width, height],
             "area": mask.area,
             "iscrowd": 0,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from promptless.large.settling import Reader, meeting, settle
 from promptless.large.store import Found
 from promptless.masks import Masks
 from promptless.model import Model
-from promptless.prompts import Prompts, to_entry
+from promptless.prompts import Prompts, to_entries
 from promptless.record import Steps
 from promptless.result import Objects, Part
 from promptless.tiles import Region, Tile
@@ -46,12 +47,13 @@ PLANES = 8
 
 @dataclass(frozen=True)
 class Bench:
-    """An opened run: `parts` is the folder of its files."""
+    """An opened run: `parts` is the folder of its files, `turn` is held by the thread whose network runs."""
 
     parts: Path
     plan: Plan
     open_view: Callable[[int], View]
     model: Model
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def view(self) -> Callable[[int], View]:
@@ -115,11 +117,12 @@ def find_tile(bench: Bench, number: int) -> Steps:
     """Find the objects of a tile."""
     plan = bench.plan
     z, tile = bench.place(number)
-    look = Look.of(bench.view(z), bench.model, plan.tile, plan.halo, plan.min_score)
+    steps = Steps(turn=bench.turn)
+    look = Look.of(bench.view(z), bench.model, plan.tile, plan.halo, plan.min_score, steps)
     found = find(look, tile)
-    with look.steps.timed("store"):
+    with steps.timed("store"):
         store.write(bench.parts / FOUND, number, found, len(plan.shape))
-    return look.steps
+    return steps
 
 
 def settle_tile(bench: Bench, number: int) -> Steps:
@@ -190,7 +193,7 @@ def classes(bench: Bench) -> dict[str, Any]:
 def prompts(bench: Bench, z: int, found: Found) -> str:
     """Return the lines of the prompts file."""
     plane = {} if bench.plan.depth == 1 else {"z": z}
-    entries = (to_entry(prompt, bench.plan.shape) | plane for prompt in found.prompts)
+    entries = (entry | plane for entry in to_entries(found.prompts, bench.plan.shape))
     return ",\n".join("  " + json.dumps(entry) for entry in entries)
 
 

@@ -10,7 +10,9 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,10 +28,13 @@ from promptless.loading import load
 from promptless.registry import model_hash
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    import distributed
+    from distributed import Client, LocalCluster
 
 log = logging.getLogger(__name__)
 
+HANDS = 2
+"""Tiles that are under way at once in this process; of two, one has the network most of the time."""
 TRIES = 2
 """How often a tile is tried before it is given up."""
 SUSPECT = 20
@@ -63,14 +68,23 @@ class Crew(Protocol):
 
 @dataclass(frozen=True)
 class Here:
-    """Nobody but this process, which takes one number after the other."""
+    """Nobody but this process: while the network looks at one tile, another is read, assembled or measured."""
 
     bench: Bench
 
     def each(self, step: str, numbers: Sequence[int]) -> Iterator[Outcome]:
         """Take a step for each number."""
-        for number in numbers:
-            yield attempted(self.bench, step, number)
+        with ThreadPoolExecutor(HANDS) as pool:
+            running: deque[Future[Outcome]] = deque()
+            try:
+                for number in numbers:
+                    running.append(pool.submit(attempted, self.bench, step, number))
+                    if len(running) > HANDS:
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ class Cluster:
                 waiting += [[number] for number in batch]
             future.release()
 
-    def submitted(self, step: str, batch: list[int]) -> Future:
+    def submitted(self, step: str, batch: list[int]) -> distributed.Future:
         """Hand a batch over."""
         self.check()
         return self.client.submit(work, str(self.parts), self.run, step, batch, self.threads, pure=False)

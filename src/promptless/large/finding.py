@@ -37,11 +37,11 @@ class Look:
     steps: Steps
 
     @classmethod
-    def of(cls, view: View, model: Model, tile: int, halo: int, min_score: float) -> Look:
+    def of(cls, view: View, model: Model, tile: int, halo: int, min_score: float, steps: Steps) -> Look:
         """Return how tiles of these model pixels are looked at."""
         core, around = ([round_up(n, view.align) for n in view.in_image(side)] for side in (tile, halo))
         room = tuple(n + 2 * h for n, h in zip(core, around, strict=True))
-        return cls(view, model, min_score, tuple(around), room, Steps())
+        return cls(view, model, min_score, tuple(around), room, steps)
 
 
 def find(look: Look, tile: Tile) -> Found:

@@ -29,7 +29,7 @@ def settle(number: int, reaches: Boxes, read: Reader) -> Found:
     asked = reaches[number]
     while True:
         near = np.flatnonzero(meeting(reaches, asked[None])[:, 0])
-        parts = [read(int(i)) for i in near]
+        parts = [own if i == number else within(asked, read(int(i))) for i in near]
         every = Found.joined(parts)
         sizes = np.cumsum([0, *(len(part.masks) for part in parts)])
         at = int(np.flatnonzero(near == number)[0])
@@ -42,6 +42,12 @@ def settle(number: int, reaches: Boxes, read: Reader) -> Found:
             break
         asked = np.stack([np.minimum(around[:, 0], asked[:, 0]), np.maximum(around[:, 1], asked[:, 1])], axis=1)
     return painted(every, set(mine.tolist()), [i for i in order if needed[i]], around)
+
+
+def within(box: NDArray[np.int64], found: Found) -> Found:
+    """Return the objects whose boxes share pixels with a box (ndim, 2)."""
+    boxes = np.array([mask.box for mask in found.masks], np.int64).reshape(-1, *box.shape)
+    return found.take(np.flatnonzero(meeting(boxes, box[None])[:, 0]).tolist())
 
 
 def better_ones(mine: NDArray[np.int64], boxes: Boxes, order: list[int]) -> NDArray[np.bool_]:
