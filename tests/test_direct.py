@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,57 @@ def test_objects_of_low_quality_are_left_out():
     image = np.where(LABELS == 2, 150, picture(LABELS)).astype(np.uint8)
     result = segment(image, DirectModel(), min_score=0.8)
     assert result.n_objects == 3
+
+
+class Sharing(DirectModel):
+    """A model whose least score is a share of the median in the middle of the image."""
+
+    def __init__(self, share, least=0.5):
+        super().__init__()
+        self.config = replace(self.config, min_share=share, min_score=least)
+
+
+def graded(levels):
+    """Return a picture of eight discs of these brightnesses (of 255), white first."""
+    labels = discs((64, 128), [(16 + 32 * (i // 4), 16 + 32 * (i % 4), 7) for i in range(8)])
+    return np.array([10, *levels], np.uint8)[labels]
+
+
+def test_the_least_score_follows_what_is_typical_of_the_image():
+    levels = [255, 240, 238, 236, 234, 232, 230, 160]
+    result = segment(graded(levels), Sharing(0.8))
+    typical = np.median((np.array(levels) - 10) / 245)
+    assert result.manifest["arguments"]["min_score"] == pytest.approx(0.8 * typical, abs=0.01)
+    assert result.n_objects == 7
+    assert segment(graded(levels), Sharing(0.5)).n_objects == 8
+
+
+def test_the_models_own_least_score_is_the_least():
+    levels = [255, *[150] * 7]
+    result = segment(graded(levels), Sharing(0.8, least=0.7))
+    assert result.manifest["arguments"]["min_score"] == 0.7
+    assert result.n_objects == 1
+
+
+def test_a_score_that_is_asked_for_is_taken_as_it_is():
+    result = segment(graded([255, *[240] * 6, 150]), Sharing(1.0), min_score=0.1)
+    assert result.manifest["arguments"]["min_score"] == 0.1
+    assert result.n_objects == 8
+
+
+def test_few_objects_say_nothing_of_what_is_typical():
+    assert segment(picture(LABELS), Sharing(1.0)).manifest["arguments"]["min_score"] == 0.5
+
+
+def test_tiles_are_judged_by_the_whole_image():
+    image = graded([255, 240, 238, 236, 234, 232, 230, 160])
+    whole, tiled = segment(image, Sharing(0.8), tile=512), segment(image, Sharing(0.8), tile=16, halo=16)
+    assert same_partition(whole.labels, tiled.labels)
+
+
+def test_a_share_is_for_models_that_decode_nothing():
+    with pytest.raises(ValueError, match=r"min_share is 0.8.*output is direct: that of null is instances"):
+        replace(NULL, min_share=0.8)
 
 
 def test_an_edited_prompt_is_decoded_by_the_teacher_and_all_else_stays():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from promptless.tiles import Tile, round_up, tiles
+from promptless.tiles import Tile, middle, round_up, tiles
 
 
 def test_an_image_no_larger_than_tile_and_halos_is_one_tile():
@@ -40,3 +40,7 @@ def test_sizes_that_make_no_sense_are_refused(size, halo, align):
 @pytest.mark.parametrize(("value", "rounded"), [(0, 0), (1, 8), (8, 8), (9, 16)])
 def test_rounding_up_gives_the_next_multiple(value, rounded):
     assert round_up(value, 8) == rounded
+
+
+def test_the_middle_is_as_large_as_asked_where_there_is_room():
+    assert middle((100, 30), (40, 40)) == (slice(30, 70), slice(0, 30))

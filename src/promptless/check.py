@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from promptless.pipeline import opened, opened_scan, segment_tile
 from promptless.prompts import Points
 from promptless.record import Steps
 from promptless.semantic import answer_tile, asked_whole, cut
-from promptless.tiles import Tile
-from promptless.view import View, tiling
+from promptless.tiles import Tile, middle
+from promptless.view import View, each, least_score, tiling
 
 SAMPLE = 512
 """Pixels per side, in the middle, whose segmentation is timed and whose objects are measured; else a tile is."""
@@ -67,8 +67,8 @@ def check(
     view = View.of(image, model)
     semantic = model.config.output == SEMANTIC
     cuts = cut(view, model.config, tile, halo) if semantic else view.tiles(tile, halo)
-    part = cuts[len(cuts) // 2] if semantic else middle(view, model)
-    seconds, diameter = sample(view, part, model)
+    part = cuts[len(cuts) // 2] if semantic else sampled(view, model)
+    seconds, diameter = sample(replace(view, seen=None), part, model)
     seen = sum(prod(cut.shape) for cut in cuts)
     return Report(
         str(path),
@@ -168,15 +168,15 @@ def sample(view: View, part: Tile, model: Model) -> tuple[float, float | None]:
     if model.config.output == SEMANTIC:  # what touches is one part of its mask, so diameters say little
         answer_tile(view, part, asked_whole(model), Points.of(ndim=len(part.shape)), Steps())
         return time.perf_counter() - began, None
-    masks, _ = segment_tile(view, part, model, model.config.min_score, None, Steps())
+    masks, _ = segment_tile(view, part, model, least_score(view, model.config), None, Steps())
     areas = [mask.area for mask in masks]
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if areas else None
     return time.perf_counter() - began, diameter
 
 
-def middle(view: View, model: Model) -> Tile:
+def sampled(view: View, model: Model) -> Tile:
     """Return the middle of an image as a tile without a halo, no larger than the model takes."""
     most = model.config.input_size
     side = SAMPLE if most is None else min(SAMPLE, *view.in_image(most))
-    region = tuple(slice(max(0, (n - side) // 2), min(n, (n + side) // 2)) for n in view.image.shape)
+    region = middle(view.image.shape, each(view.image, side))
     return Tile(region, region)

@@ -236,6 +236,7 @@ class ModelConfig:
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
     min_score: float = 0.5
+    min_share: float | None = None  # of the median score in the middle of an image; for models that decode nothing
     output: str = INSTANCES  # or DIRECT, SEMANTIC, VOXELS
     volume: VolumeConfig | None = None  # of a model whose output is VOXELS
     input_size: int | None = None  # pixels per side: the most that the image encoder takes; None: any
@@ -251,6 +252,11 @@ class ModelConfig:
             raise ValueError(f"output is {self.output!r}; it must be one of {', '.join(OUTPUTS)}")
         if (self.output == VOXELS) != (self.volume is not None):
             raise ValueError(f'output = "{VOXELS}" and [volume] belong together; {self.name} has one without the other')
+        if self.min_share is not None and (self.output != DIRECT or not 0 <= self.min_share <= 1):
+            raise ValueError(
+                f"min_share is {self.min_share}; it lies between 0 and 1, and is for models whose output is {DIRECT}: "
+                f"that of {self.name} is {self.output}"
+            )
 
     @property
     def inflates(self) -> Needed | None:

@@ -29,7 +29,7 @@ from promptless.record import Steps, manifest
 from promptless.registry import fitting, for_volumes
 from promptless.result import Segmentation, Series, VolumeSegmentation
 from promptless.tiles import Tile
-from promptless.view import View, each, embedded, encode, pixels, seen_before, tiling, whole
+from promptless.view import View, each, embedded, encode, least_score, pixels, seen_before, tiling, whole
 from promptless.windows import decode
 
 DEFAULTS = {"page": None, "channel": None, "mpp": None, "min_score": None, "tile": None, "halo": None}
@@ -223,9 +223,7 @@ def begun(source: Source, model: Model, arguments: dict[str, Any], steps: Steps)
         image = opened(source, arguments["page"], arguments["channel"], arguments["mpp"])
     with steps.timed("glance"):
         view = View.of(image, model)
-    threshold = model.config.min_score if arguments["min_score"] is None else arguments["min_score"]
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"min_score is {threshold}; scores lie between 0 and 1")
+    threshold = least_score(view, model.config, arguments["min_score"])
     chosen = arguments | {"min_score": threshold, "tile": tile, "halo": halo}
     record = manifest(model, view, chosen, steps) | {"prompts": {}}
     if isinstance(source, str | Path):

@@ -89,7 +89,7 @@ def model_hash(config: ModelConfig) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-OPTIONAL = ("volume", "teacher", "onnx")
+OPTIONAL = ("volume", "teacher", "onnx", "min_share")
 """Parts of a configuration that came later, and that not every model has."""
 LATER = {"alpha": None, "dropout": 0.0}
 """Fields of adapters that came later, and what stands for their absence."""

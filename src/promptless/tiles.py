@@ -68,6 +68,11 @@ def within(index: slice | Region, shape: Shape) -> Region:
     return tuple(slice(start, max(start, stop)) for start, stop in ends)
 
 
+def middle(shape: Shape, sides: Shape) -> Region:
+    """Return the region of these sides in the middle of an image, all of an axis that is shorter."""
+    return tuple(slice(max(0, (n - side) // 2), min(n, (n + side) // 2)) for n, side in zip(shape, sides, strict=True))
+
+
 def round_up(value: int, multiple: int) -> int:
     """Return the smallest multiple of `multiple` that is at least `value`."""
     return -(-value // multiple) * multiple

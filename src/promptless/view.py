@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -10,7 +11,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from promptless import direct
 from promptless.config import SEMANTIC, ModelConfig, ProposalConfig
+from promptless.errors import UnreadableImageError
 from promptless.image import Image
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
@@ -18,10 +21,12 @@ from promptless.propose import propose
 from promptless.registry import model_hash
 from promptless.resample import resample
 from promptless.result import Segmentation
-from promptless.tiles import Tile, round_up, tiles
+from promptless.tiles import Region, Tile, middle, round_up, tiles
+
+log = logging.getLogger(__name__)
 
 GLANCE, FEW = 256, 5
-"""Pixels per side from which the size of objects is judged, and how many of them it takes."""
+"""Model pixels per side from which size and scores of objects are judged, and how many of them it takes."""
 TILE, HALO = 1024, 128
 """Model pixels per side that are segmented at once, and around them on each side, where the model takes any size."""
 ZOOMS = (0.1, 8.0)
@@ -34,6 +39,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Seen:
+    """The embedding of a part of an image."""
+
+    region: Region
+    embedding: ImageEmbedding
+
+
+@dataclass(frozen=True)
 class View:
     """An image as a model looks at it: its intensity range, its zoom, and the grid that tiles begin on."""
 
@@ -42,7 +55,8 @@ class View:
     high: float
     zoom: float = 1.0  # model pixels per image pixel
     align: int = 1  # image pixels
-    seen: ImageEmbedding | None = None  # of the whole image, where a glance took it all in
+    seen: Seen | None = None  # what a glance took in
+    typical: float | None = None  # median score of the objects there, where the model's least score asks for it
 
     def in_image(self, pixels: int) -> tuple[int, ...]:
         """Return a length in model pixels as whole pixels of the image, rounded down, once per axis."""
@@ -94,7 +108,7 @@ class View:
         low, high = intensity_range(image.data if values is None else values)
         view = cls(image, low, high, 1.0, model.config.align)
         if image.spacing is None:
-            return glanced_at(view, model)
+            return judged(glanced_at(view, model), model)
         if image.unit not in UM:
             raise ValueError(f"the pixel size is in {image.unit!r}; give it in {', '.join(UM)}, or with mpp")
         zoom = float(np.mean(image.spacing)) * UM[image.unit] / kind.pixel_size
@@ -103,7 +117,7 @@ class View:
                 f"a pixel of {zoom * kind.pixel_size:g} um is {zoom:g} times the {kind.pixel_size:g} um that "
                 f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
             )
-        return view if zoom == 1 else replace(view, zoom=zoom, align=1)
+        return judged(view if zoom == 1 else replace(view, zoom=zoom, align=1), model)
 
 
 def tiling(config: ModelConfig, tile: int | None, halo: int | None) -> tuple[int, int]:
@@ -133,17 +147,48 @@ def glanced_at(view: View, model: Model) -> View:
     limit = model.config.kind.small_px
     if not limit or model.config.output == SEMANTIC:  # which tells no objects apart, nor how large they are
         return view
-    middle = tuple(slice(max(0, (n - GLANCE) // 2), min(n, (n + GLANCE) // 2)) for n in view.image.shape)
-    embedding = encode(view, Tile(middle, middle), model)
+    embedding = encode(view, Tile(glanced(view), glanced(view)), model)
     if seem_small(embedding, model.config.proposals, limit):
         return replace(view, zoom=2.0, align=1)
-    return replace(view, seen=embedding) if middle == whole(view.image) else view
+    return replace(view, seen=Seen(glanced(view), embedding))
+
+
+def glanced(view: View) -> Region:
+    """Return the region in the middle of an image that is glanced at."""
+    return middle(view.image.shape, view.in_image(GLANCE))
 
 
 def seem_small(embedding: ImageEmbedding, config: ProposalConfig, limit: float) -> bool:
     """Return whether the median diameter of what is proposed lies below `limit` pixels."""
     areas = [prompt.coarse.area for prompt in propose(embedding.maps, config).items if prompt.coarse is not None]
     return len(areas) >= FEW and 2 * np.sqrt(np.median(areas) / np.pi) < limit
+
+
+def judged(view: View, model: Model) -> View:
+    """Return the view with the median score of what is in the middle of the image, if the model asks for it.
+
+    How sure a model is depends on the kind of image: what is a doubtful object in one is a good one in another.
+    """
+    if model.config.min_share is None:
+        return view
+    config, region = model.config.proposals, glanced(view)
+    try:
+        embedding = encode(view, Tile(region, region), model)
+    except UnreadableImageError as error:
+        log.warning("the least score is not judged by the middle of the image, which is damaged (%s)", error)
+        return view
+    scores = direct.taken(propose(embedding.maps, config), embedding.maps, 1.0, config.foreground).scores
+    typical = float(np.median(scores)) if len(scores) >= FEW else None
+    return replace(view, seen=Seen(region, embedding), typical=typical)
+
+
+def least_score(view: View, config: ModelConfig, asked: float | None = None) -> float:
+    """Return the score below which objects are left out: the one `asked` for, else as the model has it."""
+    if asked is not None:
+        if not 0 <= asked <= 1:
+            raise ValueError(f"min_score is {asked}; scores lie between 0 and 1")
+        return asked
+    return max(config.min_score, (config.min_share or 0.0) * (view.typical or 0.0))
 
 
 def whole(image: Image) -> tuple[slice, ...]:
@@ -158,8 +203,8 @@ def encode(view: View, tile: Tile, model: Model) -> ImageEmbedding:
 
 
 def seen_before(view: View, tile: Tile) -> ImageEmbedding | None:
-    """Return the embedding of a tile that is the whole image, if that has been looked at."""
-    return view.seen if tile.outer == whole(view.image) else None
+    """Return the embedding of a tile, if a glance took in just that."""
+    return view.seen.embedding if view.seen is not None and view.seen.region == tile.outer else None
 
 
 def pixels(view: View, tile: Tile) -> NDArray[np.float32]:

@@ -27,7 +27,7 @@ from promptless.io.readers.choice import STACK
 from promptless.large import tissue
 from promptless.model import Model
 from promptless.tiles import Tile
-from promptless.view import UM, View, each, tiling
+from promptless.view import UM, View, each, least_score, tiling
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,6 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         other = "; large.segment_volume is for it" if config.output == VOXELS else "; segment with it without .zarr"
         raise ValueError(f"{config.name} does not tell objects apart by tiles{other}")
     tile, halo = tiling(config, request.tile, request.halo)
-    min_score = config.min_score if request.min_score is None else request.min_score
     with opened(source, request) as pyramid:
         level = nearest(pyramid, config.kind.pixel_size, request.mpp)
         at = pyramid.levels[level]
@@ -171,7 +170,7 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         view.align,
         tile,
         halo,
-        min_score,
+        least_score(view, config, request.min_score),
         everywhere,
         roi,
         share,

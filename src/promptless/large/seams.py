@@ -20,7 +20,7 @@ from promptless.metrics.instances import match
 from promptless.model import Model
 from promptless.record import Steps
 from promptless.tiles import Tile, round_up
-from promptless.view import View, tiling
+from promptless.view import View, least_score, tiling
 
 SIDE = 2048
 """Pixels per side, in the middle of the image, that are looked at where no region is asked for."""
@@ -69,7 +69,7 @@ def seams(
         seen = View.of(sized(image, spacing), model, values(image.data))
         pixels = image.data[:, *(slice(a, b) for a, b in part)]
     view = View(Image(pixels, spacing), seen.low, seen.high, seen.zoom, seen.align)
-    look = Look.of(view, model, tile, halo, model.config.min_score, Steps())
+    look = Look.of(view, model, tile, halo, least_score(view, model.config), Steps())
     shift = round_up(view.in_image(tile)[0] // 2, view.align)
     grids = [view.tiles(tile, halo), list(moved(view, look, tile, shift))]
     if len(grids[0]) == 1 and len(grids[1]) == 1:
