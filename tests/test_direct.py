@@ -111,8 +111,8 @@ def test_a_score_that_is_asked_for_is_taken_as_it_is():
     assert result.n_objects == 8
 
 
-def test_few_objects_say_nothing_of_what_is_typical():
-    assert segment(picture(LABELS), Sharing(1.0)).manifest["arguments"]["min_score"] == 0.5
+def test_an_image_of_nothing_says_nothing_of_what_is_typical():
+    assert segment(np.full((64, 64), 9, np.uint8), Sharing(1.0)).manifest["arguments"]["min_score"] == 0.5
 
 
 def test_tiles_are_judged_by_the_whole_image():

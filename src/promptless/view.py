@@ -26,7 +26,7 @@ from promptless.tiles import Region, Tile, middle, round_up, tiles
 log = logging.getLogger(__name__)
 
 GLANCE, FEW = 256, 5
-"""Model pixels per side from which size and scores of objects are judged, and how many of them it takes."""
+"""Pixels per side from which size and scores of objects are judged, and of how many the size is."""
 TILE, HALO = 1024, 128
 """Model pixels per side that are segmented at once, and around them on each side, where the model takes any size."""
 ZOOMS = (0.1, 8.0)
@@ -155,7 +155,7 @@ def glanced_at(view: View, model: Model) -> View:
 
 def glanced(view: View) -> Region:
     """Return the region in the middle of an image that is glanced at."""
-    return middle(view.image.shape, view.in_image(GLANCE))
+    return middle(view.image.shape, tuple(max(GLANCE, side) for side in view.in_image(GLANCE)))
 
 
 def seem_small(embedding: ImageEmbedding, config: ProposalConfig, limit: float) -> bool:
@@ -178,7 +178,7 @@ def judged(view: View, model: Model) -> View:
         log.warning("the least score is not judged by the middle of the image, which is damaged (%s)", error)
         return view
     scores = direct.taken(propose(embedding.maps, config), embedding.maps, 1.0, config.foreground).scores
-    typical = float(np.median(scores)) if len(scores) >= FEW else None
+    typical = float(np.median(scores)) if len(scores) else None
     return replace(view, seen=Seen(region, embedding), typical=typical)
 
 
