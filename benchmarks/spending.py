@@ -1,0 +1,31 @@
+"""What a command takes: seconds, seconds of processors, and memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process took. Its peak memory is never less than what the process that started it had at its peak."""
+
+    seconds: float
+    processors: float  # seconds
+    peak: float  # GB
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, of processors {self.processors:.1f} s, peak memory {self.peak:.2f} GB"
+
+
+def spent_by(command: Sequence[str]) -> Spent:
+    """Run a command in a process of its own, and return what it took; leave where it fails."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return Spent(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
