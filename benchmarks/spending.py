@@ -16,6 +16,7 @@ class Spent:
     seconds: float
     processors: float  # seconds
     peak: float  # GB
+    told: str  # on stdout
 
     def __str__(self) -> str:
         return f"{self.seconds:.1f} s, of processors {self.processors:.1f} s, peak memory {self.peak:.2f} GB"
@@ -24,8 +25,11 @@ class Spent:
 def spent_by(command: Sequence[str]) -> Spent:
     """Run a command in a process of its own, and return what it took; leave where it fails."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed")
-    return Spent(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed ({process.returncode})")
+    return Spent(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, told)
