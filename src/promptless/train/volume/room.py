@@ -36,10 +36,10 @@ def check(network: nn.Module, crop: Shape, schedule: Schedule, device: torch.dev
     others = ((text, needed(skeleton, *other, count)) for text, *other in able)
     fits = next((f"{text} would take about {taken / memory.GIB:.1f} GB" for text, taken in others if taken <= free), "")
     size, n = " x ".join(map(str, crop)), schedule.micro_batch(count)
+    nothing = f"no smaller one would fit: take a smaller network, or set {memory.VARIABLE} to what there is, in GB"
     raise ValueError(
         f"a training step on {n} crop{'s' * (n > 1)} of {size} voxels at a time takes about {need / memory.GIB:.1f} "
-        f"GB, and {free / memory.GIB:.1f} GB are free; "
-        + (fits or f"no smaller one would fit: take a smaller network, or set {memory.VARIABLE} to what there is, in GB")
+        f"GB, and {free / memory.GIB:.1f} GB are free; {fits or nothing}"
     )
 
 
