@@ -72,7 +72,7 @@ def test_training_leaves_a_model_folder_and_its_training(trained):
 
 def test_a_crop_larger_than_memory_is_refused_before_anything_is_learned(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: 2**20)
-    with pytest.raises(ValueError, match="a training step on .* no smaller one would fit"):
+    with pytest.raises(ValueError, match=r"a training step on .* no smaller one would fit"):
         train(recipe, tmp_path / "model", device="cpu")
     assert {path.name for path in (tmp_path / "model" / "run").iterdir()} == {"cases"}
 

@@ -33,7 +33,7 @@ def check(network: nn.Module, crop: Shape, schedule: Schedule, device: torch.dev
     if free is None or need <= free:
         return
     able = remedies(crop, schedule, count, bool(transformer_layers(skeleton)))
-    others = ((text, needed(skeleton, *other, count)) for text, *other in able)
+    others = ((text, needed(skeleton, smaller, other, count)) for text, smaller, other in able)
     fits = next((f"{text} would take about {taken / memory.GIB:.1f} GB" for text, taken in others if taken <= free), "")
     size, n = " x ".join(map(str, crop)), schedule.micro_batch(count)
     nothing = f"no smaller one would fit: take a smaller network, or set {memory.VARIABLE} to what there is, in GB"
@@ -53,7 +53,8 @@ def needed(skeleton: nn.Module, crop: Shape, schedule: Schedule, count: int = 1)
         torch.autograd.backward(dice_and_entropy(skeleton(image).float(), labels)["loss"])
     skeleton.zero_grad()
     share = 1 if schedule.precision == "float32" else 2
-    return footprint.peak // share + BESIDE * sum(weight.numel() for weight in trainable(skeleton))
+    beside = BESIDE * sum(weight.numel() for weight in trainable(skeleton))
+    return int(footprint.peak // share + beside)
 
 
 def remedies(crop: Shape, schedule: Schedule, count: int, layered: bool) -> Iterator[tuple[str, Shape, Schedule]]:
