@@ -6,24 +6,26 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from promptless.io.readers.memory import GIB
 from promptless.networks import devices
 from promptless.networks.backbones import ARCHITECTURES, skeleton
-from promptless.networks.footprint import Footprint, peak_bytes
+from promptless.networks.footprint import peak_bytes
 from promptless.networks.volume.autoprosam import AutoProSam, AutoProSamConfig
 from promptless.train.devices import arithmetic
 from promptless.train.loop import Batch, Schedule, State, one_step
 from promptless.train.memory import sparing
+from promptless.train.schedule import MEMORY
+from promptless.train.volume import room
 from promptless.train.volume.loss import VoxelTask
 from spending import spent_by
 
 NAME, CLASSES = "sam_vit_b", 14
-GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ def costs(manner: Manner, works: tuple[str, ...]) -> None:
     network, n = begun("meta"), manner.side
     millions = [sum(p.numel() for p in some) / 1e6 for some in (network.parameters(), learned(network))]
     print(f"ViT-B, {CLASSES} classes: {millions[0]:.2f} M parameters, of which {millions[1]:.2f} M train; random")
-    forward = peak_bytes(network, (1, 1, n, n, n)) / GB
-    steps = ", ".join(f"{foreseen_step(network, n, memory):.1f} GB {memory}" for memory in ("fast", "lean"))
+    forward = peak_bytes(network, (1, 1, n, n, n)) / GIB
+    schedules = (replace(manner.schedule, memory=memory, precision="float32") for memory in MEMORY)
+    steps = ", ".join(f"{room.needed(network, (n,) * 3, s) / GIB:.1f} GB {s.memory}" for s in schedules)
     print(f"foreseen for a crop of {n}^3 beside the weights: forward {forward:.1f} GB; training, float32: {steps}")
     for work in works:
         print(f"{work} on {manner.device}, {manner.memory}, {manner.precision}: {apart(work, manner)}", flush=True)
@@ -61,11 +64,11 @@ def apart(work: str, manner: Manner) -> str:
     spent = spent_by([sys.executable, str(Path(__file__).with_name("volumetric.py")), "vit-b", *options])
     told = json.loads(spent.told)
     card = f"; {told['card']}: {told['gigabytes']:.2f} GB of tensors at once" if "card" in told else ""
-    return f"{told['seconds']:.2f} s; the whole process {spent}{card}"
+    return f"{told['seconds']:.2f} s, of processors {told['processors']:.2f} s; the whole process {spent}{card}"
 
 
 def measured(work: str, manner: Manner) -> None:
-    """Print, as JSON, what a work takes in this process; the first of two is for what libraries set up."""
+    """Print, as JSON, what a work takes in this process; on a GPU the second time, once all is set up."""
     torch.manual_seed(0)
     device = devices.find(manner.device)
     do = WORKS[work](begun(str(device)), crop_of(manner.side, device), manner)
@@ -74,15 +77,16 @@ def measured(work: str, manner: Manner) -> None:
         do()
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     do()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         told = {
             "card": torch.cuda.get_device_name(device),
-            "gigabytes": torch.cuda.max_memory_allocated(device) / GB,
+            "gigabytes": torch.cuda.max_memory_allocated(device) / GIB,
         }
-    print(json.dumps({"seconds": time.perf_counter() - began, **told}))
+    taken = {"seconds": time.perf_counter() - began, "processors": time.process_time() - worked}
+    print(json.dumps({**taken, **told}))
 
 
 def forward(network: AutoProSam, batch: Batch, manner: Manner) -> Callable[[], None]:
@@ -125,14 +129,6 @@ def crop_of(side: int, device: str | torch.device) -> Batch:
         "image": torch.randn(1, *shape, device=device),
         "labels": torch.randint(CLASSES, shape, device=device),
     }
-
-
-def foreseen_step(network: AutoProSam, side: int, memory: str) -> float:
-    """Return the GB of tensors that live at once in a training step, without weights and optimiser."""
-    with sparing(network, memory), Footprint() as footprint:
-        torch.autograd.backward(VoxelTask(network)(crop_of(side, "meta"))["loss"])
-    network.zero_grad()
-    return footprint.peak / GB
 
 
 def learned(network: AutoProSam) -> list[Tensor]:
