@@ -121,9 +121,15 @@ def series(folder, values, names=None, **options):
 def compressed(one, values):
     """Compress the pixels of a dataset as JPEG 2000, without loss."""
     code = imagecodecs.jpeg2k_encode(values, level=0, codecformat="j2k", reversible=True, bitspersample=12)
+    encoded(one, code, JPEG2000Lossless)
+
+
+def encoded(one, code, syntax):
+    """Put compressed pixels into a dataset, and return it."""
     one.PixelData = encapsulate([code])
     one["PixelData"].is_undefined_length = True
-    one.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    one.file_meta.TransferSyntaxUID = syntax
+    return one
 
 
 def enhanced(values, order=None, gap=2.5):

@@ -12,8 +12,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGLosslessSV1
+from pydicom.uid import HTJ2KLossless
 from typer.testing import CliRunner
 
 import scans as made
@@ -130,14 +129,17 @@ def test_one_of_several_series_and_frames_is_chosen(run, series, tmp_path, rng):
     made.series(series / "more", values, series="2", name="abdomen")
     refused = run("segment", series)
     assert refused.exit_code == 1
-    assert "holds 2 series, and a scan is one; choose it by name or UID: chest (5 files" in refused.stderr
+    assert (
+        "holds 2 series, and a scan is one; choose it by name or UID (--series, or series=): chest (5 files"
+        in refused.stderr
+    )
     assert run("segment", series, "--series", "abdomen").exit_code == 0
     assert nibabel.load(tmp_path / "out" / "series_labels.nii.gz").shape == (7, 6, 4)
     assert (
         pydicom.dcmread(tmp_path / "out" / "series_seg.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID[-2:] == ".2"
     )
     four = made.nifti(tmp_path / "four.nii", np.stack([0 * LEVELS, LEVELS], axis=-1), np.eye(4))
-    assert "choose it with frame=0 to 1" in run("segment", four).stderr
+    assert "choose it by its number, 0 to 1 (--frame, or frame=)" in run("segment", four).stderr
     answer = run("segment", four, "--frame", 1)
     assert "2 structures in page 1" in answer.stdout
 
@@ -247,10 +249,7 @@ def unreadable(folder):
 
 def without_codec(folder):
     path = of_slices(folder)
-    one = pydicom.dcmread(path / "002.dcm")
-    one.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
-    one["PixelData"].is_undefined_length = True
-    one.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    one = made.encoded(pydicom.dcmread(path / "002.dcm"), b"\xff\x4f\xff\xd9", HTJ2KLossless)
     one.save_as(path / "002.dcm")
     return path
 
@@ -273,7 +272,7 @@ def missing(folder):
         (cut_short, "it may be damaged or cut short"),
         (lambda folder: of_slices(folder, 1), "holds one slice of a series"),
         (unreadable, "has 002.dcm, which cannot be read"),
-        (without_codec, "has 002.dcm, compressed as JPEG Lossless"),
+        (without_codec, "has 002.dcm, compressed as High-Throughput JPEG 2000"),
         (missing, "lacks about 1 slices"),
     ],
     ids=[

@@ -41,6 +41,12 @@ def test_a_scan_that_is_not_there_is_named(folder):
         list(volumes.read(folder, ["b"]))
 
 
+def test_labels_that_are_not_there_are_named(folder):
+    (folder / "labels" / "a.nii.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"labels/a\.nii\.gz is missing; add the labels of the scan, or take a"):
+        list(volumes.read(folder, ["a"]))
+
+
 FACTS = prepared.Facts("made", "CC0-1.0", "here", {1: "liver", 2: "spleen"})
 
 

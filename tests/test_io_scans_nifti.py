@@ -141,7 +141,7 @@ def test_one_frame_is_taken_and_of_several_one_is_chosen(rng, tmp_path):
     write_labels(labels_of(image, rng), image, tmp_path / "l.nii.gz")
     assert_same_grid(tmp_path / "l.nii.gz", tmp_path / "one.nii")
     path = made.nifti(tmp_path / "a.nii", values, np.eye(4))
-    with pytest.raises(UnreadableImageError, match=r"4 x 5 x 6 x 3 voxels: 3 frames.* frame=0 to 2"):
+    with pytest.raises(UnreadableImageError, match=r"4 x 5 x 6 x 3 voxels: 3 frames.* number, 0 to 2 \(--frame"):
         read(path)
     with pytest.raises(UnreadableImageError, match="3 frames, counted from 0, but frame 3"):
         read(path, frame=3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +72,21 @@ def test_a_case_that_was_seen_otherwise_is_made_again(data, tmp_path):
     (coarse,) = ready(data, ["a"], VolumeConfig(spacing=(2.0, 2.0, 2.0), intensity=MR), 2, tmp_path)
     assert coarse.image.shape == (11, 9, 8)
     assert json.loads((tmp_path / "a" / SEEN).read_text())["spacing"] == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_a_case_whose_files_have_changed_is_made_again(part, data, tmp_path):
+    (before,) = ready(data, ["a"], AS_IT_IS, 2, tmp_path / "cases")
+    before = np.array(before.image if part == "images" else before.labels)
+    shutil.copy(data / part / "b.nii.gz", data / part / "a.nii.gz")
+    (after,) = ready(data, ["a"], AS_IT_IS, 2, tmp_path / "cases")
+    assert not np.array_equal(before, after.image if part == "images" else after.labels)
+
+
+def test_fewer_classes_than_a_case_was_made_for_are_noticed(data, tmp_path):
+    ready(data, ["a"], AS_IT_IS, 2, tmp_path / "cases")
+    with pytest.raises(ValueError, match="the recipe names 1 classes"):
+        ready(data, ["a"], AS_IT_IS, 1, tmp_path / "cases")
 
 
 def test_a_class_without_a_name_is_refused_and_nothing_is_kept(data, tmp_path):

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from promptless.config import ModelConfig
+from promptless.io.readers import memory
 from promptless.loading import load
 from promptless.runtimes.torch import TorchVoxelModel
 from promptless.train.failures import NotFiniteError
@@ -67,6 +68,13 @@ def test_training_leaves_a_model_folder_and_its_training(trained):
     assert len(config.inflates.sha256) == 64
     assert config.network["generator"] == "last"  # defaults are written out
     assert "shapes" in (folder / "README.md").read_text()
+
+
+def test_a_crop_larger_than_memory_is_refused_before_anything_is_learned(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda: 2**20)
+    with pytest.raises(ValueError, match=r"a training step on .* no smaller one would fit"):
+        train(recipe, tmp_path / "model", device="cpu")
+    assert {path.name for path in (tmp_path / "model" / "run").iterdir()} == {"cases"}
 
 
 def test_the_loss_falls(trained):

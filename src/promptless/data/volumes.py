@@ -41,10 +41,17 @@ class Original:
 def read(folder: Path, ids: Iterable[str]) -> Iterator[VolumeSample]:
     """Yield the samples named by `ids` (file names will do), turned as `promptless.io.scans` turns them."""
     for name in (file.removesuffix(SUFFIX) for file in ids):
-        path = folder / "images" / f"{name}{SUFFIX}"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; does the split belong to another data set?")
-        yield opened(name, path, folder / "labels" / f"{name}{SUFFIX}")
+        yield opened(name, *files(folder, name))
+
+
+def files(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return the files of a scan and of its labels."""
+    image, labels = (folder / part / f"{name}{SUFFIX}" for part in ("images", "labels"))
+    if not image.is_file():
+        raise FileNotFoundError(f"{image} is missing; does the split belong to another data set?")
+    if not labels.is_file():
+        raise FileNotFoundError(f"{labels} is missing; add the labels of the scan, or take {name} out of split.json")
+    return image, labels
 
 
 def opened(name: str, image: Path, labels: Path, frame: int | None = None) -> VolumeSample:

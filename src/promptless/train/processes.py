@@ -75,7 +75,12 @@ ALONE = Processes()
 
 def launched() -> bool:
     """Return whether this is one of several processes that train together."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return launched_count() > 1
+
+
+def launched_count() -> int:
+    """Return how many processes were started to train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_rank() -> int:

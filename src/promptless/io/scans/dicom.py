@@ -14,12 +14,12 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID
+from pydicom.uid import HTJ2K, UID, HTJ2KLossless, HTJ2KLosslessRPCL
 
 from promptless.errors import UnreadableImageError, named
 from promptless.image import Image, Origin
 from promptless.io.readers import memory
-from promptless.io.scans import grid, nifti
+from promptless.io.scans import grid, jpeg, nifti
 from promptless.io.scans.parts import Part, damaged, parts_in
 from promptless.io.scans.slices import Slice, check_alike, check_gaps, check_upright, slices_of
 
@@ -27,6 +27,8 @@ Headed = tuple[Part, Dataset]
 NO_IMAGES = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "PLAN", "DOC", "ECG")
 """Modalities of objects that go with a series, and are none."""
 LOCALISER = "LOCALIZER"
+CODECS = dict.fromkeys((HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg")
+"""Packages that decode what nothing does that is installed with `promptless[volume]`."""
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From what DICOM counts (left, back, head) to what NIfTI does (right, front, head)."""
 
@@ -130,7 +132,9 @@ def chosen(found: Mapping[str, Sequence[Headed]], series: str | None) -> Sequenc
         return found[matching[0]]
     listed = "; ".join(f"{names[uid]} ({len(files)} files, {uid})" for uid, files in found.items())
     if series is None:
-        raise UnreadableImageError(f"holds {len(found)} series, and a scan is one; choose it by name or UID: {listed}")
+        raise UnreadableImageError(
+            f"holds {len(found)} series, and a scan is one; choose it by name or UID (--series, or series=): {listed}"
+        )
     wrong = "no series" if not matching else f"{len(matching)} series"
     raise UnreadableImageError(f"has {wrong} called {series}; choose one by its UID: {listed}")
 
@@ -192,7 +196,10 @@ def decoded(part: Part, shape: tuple[int, ...]) -> NDArray[Any]:
     try:
         with part.open() as file:
             dataset = pydicom.dcmread(file)
-        check_codec(part, dataset.file_meta.TransferSyntaxUID)
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax in jpeg.SYNTAXES:
+            return jpeg.decoded(dataset)
+        check_codec(part, syntax)
         return np.asarray(dataset.pixel_array).reshape(-1, *shape)
     except UnreadableImageError:
         raise
@@ -211,6 +218,6 @@ def check_codec(part: Part, syntax: UID) -> None:
         ) from error
     if not decoder.is_available:
         raise UnreadableImageError(
-            f"has {part.name}, compressed as {syntax.name} ({syntax}), for which no decoder is installed: one of "
-            f"{'; '.join(decoder.missing_dependencies)}; or save it uncompressed"
+            f"has {part.name}, compressed as {syntax.name} ({syntax}), for which no decoder is installed: pip install "
+            f"{CODECS.get(syntax, 'pylibjpeg')}, or save it uncompressed"
         )

@@ -123,8 +123,8 @@ def chosen(header: Any, frame: int | None) -> int:
     n = prod(shape[3:])
     if frame is None and n > 1:
         raise UnreadableImageError(
-            f"has {' x '.join(map(str, shape))} voxels: {n} frames, and a scan is one; choose it with frame=0 to "
-            f"{n - 1}, or save it by itself"
+            f"has {' x '.join(map(str, shape))} voxels: {n} frames, and a scan is one; choose it by its "
+            f"number, 0 to {n - 1} (--frame, or frame=), or save it by itself"
         )
     if frame is not None and not 0 <= frame < n:
         raise UnreadableImageError(f"has {n} frames, counted from 0, but frame {frame} was asked for")

@@ -84,6 +84,7 @@ def made(sources: list[Dataset], pixels: NDArray[Any], segments: list[SegmentDes
             manufacturer=MAKER,
             manufacturer_model_name=MAKER,
             software_versions=__version__,
+            omit_empty_frames=bool(pixels.any()),  # what is empty has to have its frames; highdicom would warn
             device_serial_number="0",
             series_description=f"{MAKER}: {name}"[:64],
         )

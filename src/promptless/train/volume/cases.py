@@ -17,6 +17,7 @@ from promptless.data.volumes import VolumeSample
 from promptless.image import Image, Shape
 from promptless.intensity import standardised, window_of
 from promptless.io.atomic import replacing_folder
+from promptless.io.hashes import sha256
 from promptless.resample import resample, spaced
 
 Told = Callable[[float, str], None]
@@ -48,13 +49,15 @@ def ready(
 ) -> list[Case]:
     """Return the cases of labelled scans, each kept in a folder of its own in `folder`, and made where it is not there.
 
-    Scans are interpolated linearly, and so is the chance of every class, of which the likeliest is taken.
+    Scans are interpolated linearly, and so is the chance of every class, of which the likeliest is taken. A case is
+    made again where its files have changed, or are seen otherwise.
     """
     cases = []
     for i, file in enumerate(ids):
         name = file.removesuffix(volumes.SUFFIX)
         tell(i / len(ids), f"reading {name}")
-        cases.append(kept(folder / name, said(volume), partial(labelled, data, name, volume, n_classes)))
+        seen = {**said(volume), "classes": n_classes, "sha256": [sha256(file) for file in volumes.files(data, name)]}
+        cases.append(kept(folder / name, seen, partial(labelled, data, name, volume, n_classes)))
     return cases
 
 

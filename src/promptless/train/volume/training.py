@@ -30,7 +30,7 @@ from promptless.train.learned import take
 from promptless.train.looks import SCORES, having
 from promptless.train.loop import fit
 from promptless.train.run import CHECKPOINT, reached
-from promptless.train.volume import cases, lessons, report
+from promptless.train.volume import cases, lessons, report, room
 from promptless.train.volume.cases import Case, Told
 from promptless.train.volume.measuring import DECIDES, Labels, found, mean_dice, measured, score, table
 from promptless.train.volume.recipe import TRAIN, VolumeRecipe
@@ -221,6 +221,8 @@ def followed(
     network = models.begun(recipe.model, backbone)
     if recipe.start is not None:
         models.fill(network, recipe.start)
+    assert recipe.model.volume is not None
+    room.check(network, recipe.model.volume.crop, recipe.schedule, devices.find(device), processes.launched_count())
     look = Look(network, recipe, seen["dev"], run / TRAIN)
     task, crops = lessons.begun(recipe, network, seen[TRAIN], run, device, progress)
     mean = fit(
