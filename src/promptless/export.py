@@ -207,7 +207,7 @@ def trace(
     try:
         follow(module, path, inputs, input_names, output_names, dynamic_axes)
     except OnnxExporterError as error:
-        told = " ".join(str(error).split())[:300]
+        told = " ".join(str(error).split()).partition(". Please feel free")[0]
         raise ValueError(
             f"the network has an operation that opset {OPSET} of ONNX lacks, so it runs on torch alone: {told}"
         ) from error
@@ -223,6 +223,7 @@ def follow(
     dynamic_axes: dict[str, dict[int, str]],
 ) -> None:
     """Let torch write what a module does with its inputs."""
+    torch._C._jit_set_onnx_log_output_stream("stderr")  # where it fails torch prints the graph, among results else
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
