@@ -180,7 +180,7 @@ def shown(model: Model, images: Iterable[Image]) -> list[Array]:
 
 
 def quantized(path: Path, seen: Iterable[Array]) -> None:
-    """Let the ONNX file that looks at images compute in 8 bits, but for the convolutions at its ends.
+    """Let the ONNX file that looks at images compute in 8 bits, but for norms and the convolutions at its ends.
 
     What decodes prompts stays as it is: in 8 bits it is no faster.
     """
@@ -189,8 +189,13 @@ def quantized(path: Path, seen: Iterable[Array]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         single = Path(folder) / ENCODE
         onnx.save(graph, single)
-        to_int8(single, path, ({"image": image[None]} for image in seen), operations=None, spare=ends)
+        to_int8(single, path, ({"image": image[None]} for image in seen), operations=None, spare=spared)
     save(onnx.load(path), path)
+
+
+def spared(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the operations that stay in single precision."""
+    return ends(graph) + [node.name for node in graph.node if node.op_type == "LayerNormalization"]
 
 
 def ends(graph: onnx.GraphProto) -> list[str]:

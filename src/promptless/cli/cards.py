@@ -58,7 +58,7 @@ def facts(folder: Path, config: ModelConfig) -> Iterator[tuple[str, str]]:
     if config.onnx is not None:
         crop = "any size" if config.onnx.crop is None else " x ".join(map(str, config.onnx.crop))
         yield "ONNX", f"opset {config.onnx.opset}, {config.onnx.arithmetic}, {crop}"
-    yield "files", ", ".join(f"{file} {(folder / file).stat().st_size / 1e6:.1f} MB" for file in config.files)
+    yield "files", ", ".join(f"{file} {(folder / file).stat().st_size / 1e6:.2g} MB" for file in config.files)
     if (folder / PARITY).is_file():
         told = json.loads((folder / PARITY).read_text(encoding="utf-8"))
         yield "parity", ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in told.items())
