@@ -22,11 +22,11 @@ from cost import hundred_nuclei
 from images import GROUPS, samples, timed
 from promptless import load, segment
 from promptless.data.sample import Sample
-from promptless.direct_export import export
 from promptless.image import Image
 from promptless.metrics.bootstrap import interval
 from promptless.metrics.instances import Matching, match, mean_segmentation_accuracy, pooled
 from promptless.model import Model
+from promptless.planar_export import export
 from promptless.registry import find
 
 CALIBRATION = 48

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image as PillowImage
@@ -14,9 +15,11 @@ from typer.testing import CliRunner
 
 from adapting import config_for, keep, learned, published, small_base, write
 from made_up import same_partition
-from promptless import adapters, library
+from promptless import adapters, library, planar_export
 from promptless.cli import app
-from promptless.config import SEMANTIC, ModelConfig, ProposalConfig
+from promptless.config import SEMANTIC, ModelConfig, OnnxConfig, ProposalConfig
+from promptless.export import OPSET
+from promptless.image import Image
 from promptless.loading import load
 from promptless.networks import backbones
 from promptless.networks.adapted import TRAINED, begun
@@ -143,6 +146,7 @@ def test_a_merged_adapter_gives_the_same_labels_without_torch(small, blobs, tmp_
         "config.json",
         "decode.onnx",
         "encode.onnx",
+        "parity.json",
     ]
     expected = segment(blobs[0], load(small))
     assert expected.n_objects >= 8
@@ -169,7 +173,38 @@ def test_a_merged_model_keeps_what_the_adapter_was_told(small, tmp_path):
     changed.write(small / "config.json")
     adapters.merge(small, tmp_path / "model")
     after = ModelConfig.read(tmp_path / "model/config.json")
-    assert replace(after, files={}) == replace(changed, adapter=None, files={})
+    assert after.onnx == OnnxConfig(OPSET, None, changed.pad)
+    assert replace(after, files={}, onnx=None) == replace(changed, adapter=None, files={})
+
+
+def test_the_card_of_an_adapter_goes_with_it(small, tmp_path):
+    (small / "README.md").write_text("# mine\n\nDice .80\n")
+    adapters.merge(small, tmp_path / "model")
+    card = (tmp_path / "model/README.md").read_text()
+    assert card.startswith("# mine\n\nDice .80\n\n## Merged\n\nThis is the model mine as ONNX")
+
+
+def test_an_adapter_is_exported_in_8_bits_and_refused_when_altered(small, tmp_path, blobs):
+    calibrate = [Image.from_array(np.rot90(blobs[0], turns).copy()) for turns in range(4)]
+    parity = planar_export.export(small, tmp_path / "model", calibrate, calibrate[:1])
+    model = load(tmp_path / "model", threads=1)
+    assert (model.config.adapter, model.config.version, model.config.onnx.arithmetic) == (None, "1-int8", "int8")
+    assert (parity.images, parity.dice > 0.95) == (1, True)
+    assert segment(blobs[0], model).n_objects == segment(blobs[0], load(small)).n_objects
+    kinds = {node.op_type for node in onnx.load(tmp_path / "model/encode.onnx").graph.node}
+    assert "QuantizeLinear" in kinds
+    for path in (tmp_path / "model").iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+    with (tmp_path / "model/decode.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=r"decode\.onnx is not the file .* sha256 differs.*; .*export the model again"):
+        load(tmp_path / "model")
+
+
+def test_onnx_is_not_for_adapters_on_published_backbones(large, tmp_path):
+    with pytest.raises(ValueError, match=r"mine is an adapter on base, .*`promptless adapter merge` writes it"):
+        planar_export.export(large, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_nothing_is_replaced_by_a_merge(small, tmp_path):

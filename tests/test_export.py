@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file
 
 from promptless.config import ModelConfig
-from promptless.export import LARGE, anonymise, export, round_to_half
+from promptless.export import LARGE, OPSET, anonymise, export, round_to_half
 from promptless.networks.promptable import Promptable, PromptableSize
 from promptless.registry import sha256
 from promptless.train import recipes
@@ -36,6 +36,7 @@ def test_a_model_folder_holds_three_files_and_their_hashes(tiny_folder):
     config = ModelConfig.read(tiny_folder / "config.json")
     assert sorted(p.name for p in tiny_folder.iterdir()) == ["config.json", *FILES]
     assert config.files == {name: sha256(tiny_folder / name) for name in FILES}
+    assert (config.onnx.opset, config.onnx.multiple, config.onnx.crop) == (OPSET, config.pad, None)
 
 
 def test_the_configuration_rebuilds_the_network(tiny_folder, tiny_size):

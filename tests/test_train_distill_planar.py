@@ -142,6 +142,29 @@ def test_tiles_of_a_student_must_begin_where_those_of_its_teacher_do(data, tiny_
         train(read(recipe(data, tiny_folder, extra="inherits = false", training="")), data / "run")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'version = "1"',
+            'version = "1"\nclasses = ["round"]',
+            "tells the classes round, and its teacher tiny tells none",
+        ),
+        (
+            'licence = "CC0-1.0"',
+            'licence = "CC0-1.0"\n[model.kind]\npixel_size = 0.25',
+            "are 0.25 um, .* tiny are 0.5 um",
+        ),
+    ],
+)
+def test_a_student_of_other_classes_or_pixels_than_its_teacher_is_refused(data, tiny_folder, old, new, message):
+    path = recipe(data, tiny_folder)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        train(read(path), data / "run")
+    assert not (data / "run").exists()
+
+
 def test_patches_must_suit_the_network(data, tiny_folder):
     path = recipe(data, tiny_folder)
     path.write_text(path.read_text().replace("patch = 32", "patch = 36"))

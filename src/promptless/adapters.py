@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ import numpy as np
 from promptless import library, loading, registry
 from promptless.config import INSTANCES, AdapterConfig, ModelConfig
 from promptless.io.atomic import replacing_folder
-from promptless.io.hashes import sha256
 from promptless.prompts import Points
 from promptless.semantic import asked_whole
 from promptless.view import tiling
@@ -182,38 +181,25 @@ def merge(folder: str | Path, output: str | Path) -> str:
     On our small base that is a model that stands alone, as ONNX. On a published backbone it is a backbone.
     """
     folder, output = Path(folder), Path(output)
-    config, adapter = opened(folder)
+    config, _ = opened(folder)
     if output.exists():
         raise FileExistsError(f"{output} is there; delete it, or choose another folder with -o")
     network = loading.adapted_network(folder, config)
-    alone = network.backbone.image_size is None
-    if alone and config.output != INSTANCES:
-        raise ValueError(
-            f"{config.name} has {config.output} output, which has no ONNX form yet; segment with the adapter itself"
-        )
+    if network.backbone.image_size is None:
+        from promptless import planar_export
+
+        planar_export.export(folder, output)
+        return f"the model {config.name} as ONNX, which needs neither torch nor its backbone"
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(output) as made:
-        what = (write_model if alone else write_backbone)(network, config, made)
-        write_card(config, adapter, made, what)
-    return what
-
-
-def write_model(network: Adapted, config: ModelConfig, folder: Path) -> str:
-    """Write a model folder that stands alone, ONNX and configuration; say what it is."""
-    from promptless.export import round_to_half, write_both
-    from promptless.networks.adapted import plain
-    from promptless.runtimes.onnx import DECODE, ENCODE
-
-    write_both(round_to_half(plain(network, config)), config, folder)
-    files = {name: sha256(folder / name) for name in (ENCODE, DECODE)}
-    replace(config, adapter=None, files=files).write(folder / registry.CONFIG)
-    return f"the model {config.name} as ONNX, which needs neither torch nor its backbone"
+        return write_backbone(network, config, made)
 
 
 def write_backbone(network: Adapted, config: ModelConfig, folder: Path) -> str:
     """Write a published backbone with an adapter in its weights, as `transformers` has it; say what it is."""
     from safetensors.torch import save_file
 
+    from promptless.export import say_merged
     from promptless.networks.adapted import merged
     from promptless.networks.backbones import ARCHITECTURES, file_state, recognise
 
@@ -221,16 +207,9 @@ def write_backbone(network: Adapted, config: ModelConfig, folder: Path) -> str:
     kind = recognise(state, config.name)
     save_file({k: v.contiguous() for k, v in state.items()}, folder / library.WEIGHTS, metadata={"format": "pt"})
     ARCHITECTURES[kind].config().save_pretrained(folder)
-    return (
+    what = (
         f"a {kind} backbone, in the layout of transformers, without the prompt generator "
         f"(promptless models import {library.WEIGHTS} --name NAME keeps it); ONNX is for the small base only"
     )
-
-
-def write_card(config: ModelConfig, adapter: AdapterConfig, folder: Path, what: str) -> None:
-    """Write a card that says what was merged."""
-    (folder / CARD).write_text(
-        f"# {config.name}\n\nThis is {what}.\n\nMerged from the adapter {config.name} {config.version} (licence "
-        f"{config.licence}) and its backbone {adapter.backbone} (sha256 of the weights {adapter.sha256}).\n",
-        encoding="utf-8",
-    )
+    say_merged(folder, config, what)
+    return what

@@ -202,15 +202,23 @@ BLENDS = ("gaussian", "constant")
 VOLUME_AXES = "zyx"
 
 
+FLOAT32, INT8 = ARITHMETICS = ("float32", "int8")
+"""How ONNX files compute. Of a model that decodes prompts what looks at the image has 8 bits, what decodes has not."""
+
+
 @dataclass(frozen=True)
 class OnnxConfig:
-    """What the `network.onnx` of a model on volumes takes, and how it computes."""
+    """What the ONNX file takes that looks at images or crops, as many at once as there are, and how it computes."""
 
     opset: int
-    crop: tuple[int, ...] | None = None  # the only crop that it takes; None: any
-    multiple: int = 1  # of which the lengths that it takes are multiples; crops are filled up with zeros behind
-    arithmetic: str = "float32"  # weights are stored in half precision then; or "int8"
-    bytes_per_voxel: int = 0  # of memory that a crop takes, about
+    crop: tuple[int, ...] | None = None  # the only size that it takes; None: any
+    multiple: int = 1  # of which the lengths that it takes are multiples; what is shorter is filled up
+    arithmetic: str = FLOAT32  # weights are stored in half precision then; or INT8
+    bytes_per_voxel: int = 0  # of memory that a crop of a scan takes, about
+
+    def __post_init__(self) -> None:
+        if self.arithmetic not in ARITHMETICS:
+            raise ValueError(f"the arithmetic is {self.arithmetic!r}; it must be {' or '.join(ARITHMETICS)}")
 
 
 @dataclass(frozen=True)
@@ -243,7 +251,7 @@ class ModelConfig:
     adapter: AdapterConfig | None = None  # None: the model stands alone
     classes: tuple[str, ...] = ()  # names of the classes 1, 2, ... of objects, where the model tells them
     teacher: Teacher | None = None  # of a model that was distilled
-    onnx: OnnxConfig | None = None  # of a model on volumes that runs without torch
+    onnx: OnnxConfig | None = None  # of a model that runs without torch; those of planes say it since a later version
     network: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 

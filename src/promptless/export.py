@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 import warnings
 from dataclasses import asdict, replace
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from promptless.config import ModelConfig
+from promptless.config import FLOAT32, ModelConfig, OnnxConfig
 from promptless.io.hashes import sha256
 from promptless.networks.checkpoints import WEIGHTS, half, single
 from promptless.networks.direct import Direct
@@ -28,10 +29,13 @@ from promptless.runtimes.onnx import DECODE, ENCODE
 
 OPSET = 17
 PARITY = "parity.json"
-CARRIED = ("README.md", "LICENSE", "LICENCE")
+CARD = "README.md"
+CARRIED = (CARD, "LICENSE", "LICENCE")
 """What a model's folder may hold besides, and its export holds, too."""
 LARGE = 256
 """Constants with at least this many values are stored in half precision."""
+HALF = "_half"
+"""What is added to their names."""
 
 
 class Network(Protocol):
@@ -54,14 +58,25 @@ def export(network: Promptable, config: ModelConfig, folder: Path) -> ModelConfi
     """
     rounded = rounded_in(network, folder)
     write_both(rounded, config, folder)
-    return described(replace(config, network=asdict(network.size)), folder, (WEIGHTS, ENCODE, DECODE))
+    return described(trained(config, network, folder), folder, (WEIGHTS, ENCODE, DECODE))
 
 
 def export_direct(network: Direct, config: ModelConfig, folder: Path) -> ModelConfig:
     """Write likewise the folder of a model that finds its objects in one pass: one ONNX file, image to maps."""
     rounded = rounded_in(network, folder)
     write_onnx(rounded, folder / ENCODE, *maps_example(config))
-    return described(replace(config, network=asdict(network.size)), folder, (WEIGHTS, ENCODE))
+    return described(trained(config, network, folder), folder, (WEIGHTS, ENCODE))
+
+
+def trained(config: ModelConfig, network: Promptable | Direct, folder: Path) -> ModelConfig:
+    """Return the configuration of a network in a folder: with its sizes, and what its file takes."""
+    return replace(config, network=asdict(network.size), onnx=limits(folder / ENCODE, config))
+
+
+def limits(path: Path, config: ModelConfig, arithmetic: str = FLOAT32) -> OnnxConfig:
+    """Return what a file takes that looks at images."""
+    (opset,) = (each.version for each in onnx.load(path).opset_import if not each.domain)
+    return OnnxConfig(opset, None, config.pad, arithmetic)
 
 
 def rounded_in(network: N, folder: Path) -> N:
@@ -87,10 +102,24 @@ def vacant(folder: Path) -> None:
 
 def accompany(folder: Path, source: Path, parity: dict[str, Any]) -> None:
     """Put beside an exported model how near it comes to the one in `source`, and that one's card and licence."""
-    (folder / PARITY).write_text(json.dumps(parity, indent=1) + "\n", encoding="utf-8")
+    told = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in parity.items()}
+    (folder / PARITY).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     for name in CARRIED:
         if (source / name).is_file():
             shutil.copy(source / name, folder / name)
+
+
+def say_merged(folder: Path, config: ModelConfig, what: str) -> None:
+    """Say in a folder's card, which may be there, that this is `what` an adapter and its backbone are together."""
+    assert config.adapter is not None
+    card = folder / CARD
+    before = card.read_text(encoding="utf-8").rstrip() if card.is_file() else f"# {config.name}"
+    card.write_text(
+        f"{before}\n\n## Merged\n\nThis is {what}.\n\nMerged from the adapter {config.name} {config.version} (licence "
+        f"{config.licence}) and its backbone {config.adapter.backbone} (sha256 of the weights {config.adapter.sha256}"
+        ").\n",
+        encoding="utf-8",
+    )
 
 
 def write_both(network: Network, config: ModelConfig, folder: Path) -> None:
@@ -120,13 +149,13 @@ def round_to_half(network: N) -> N:
 
 def encode_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
     """Return example inputs, names of inputs and outputs, and dynamic axes of `encode.onnx`."""
-    axes = {2: "y", 3: "x"}
+    axes, grid = {0: "n", 2: "y", 3: "x"}, {0: "n", 2: "gy", 3: "gx"}
     image = torch.rand(1, 3, 8 * config.pad, 12 * config.pad)
-    return (image,), ["image"], ["embedding", "maps"], {"image": axes, "embedding": {2: "gy", 3: "gx"}, "maps": axes}
+    return (image,), ["image"], ["embedding", "maps"], {"image": axes, "embedding": grid, "maps": axes}
 
 
 def maps_example(config: ModelConfig) -> tuple[tuple[Tensor, ...], list[str], list[str], dict[str, dict[int, str]]]:
-    """Return likewise those of the one file of a model that decodes nothing; it takes several images at once, too."""
+    """Return likewise those of the one file of a model that decodes nothing."""
     axes = {0: "n", 2: "y", 3: "x"}
     return (torch.rand(1, 3, 4 * config.pad, 6 * config.pad),), ["image"], ["maps"], {"image": axes, "maps": axes}
 
@@ -178,7 +207,7 @@ def trace(
     try:
         follow(module, path, inputs, input_names, output_names, dynamic_axes)
     except OnnxExporterError as error:
-        told = " ".join(str(error).split())[:300]
+        told = " ".join(str(error).split()).partition(". Please feel free")[0]
         raise ValueError(
             f"the network has an operation that opset {OPSET} of ONNX lacks, so it runs on torch alone: {told}"
         ) from error
@@ -194,6 +223,7 @@ def follow(
     dynamic_axes: dict[str, dict[int, str]],
 ) -> None:
     """Let torch write what a module does with its inputs."""
+    torch._C._jit_set_onnx_log_output_stream("stderr")  # where it fails torch prints the graph, among results else
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -209,9 +239,12 @@ def follow(
 
 
 def save(graph: onnx.ModelProto, path: Path) -> None:
-    """Check a graph, and write it with nothing of this machine in the file."""
+    """Check a graph, and write it with nothing of this machine in the file, nor sets of operations that it has not."""
     count_from_front(graph.graph)
     anonymise(graph)
+    used = {node.domain for node in graph.graph.node}
+    for unused in [each for each in graph.opset_import if each.domain not in used]:
+        graph.opset_import.remove(unused)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, path)
 
@@ -231,8 +264,8 @@ def store_half(graph: onnx.GraphProto) -> None:
         values = numpy_helper.to_array(constant)
         if constant.data_type == TensorProto.FLOAT and values.size >= LARGE:
             name = constant.name
-            constant.CopyFrom(numpy_helper.from_array(values.astype("float16"), name + "_half"))
-            casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
+            constant.CopyFrom(numpy_helper.from_array(values.astype("float16"), name + HALF))
+            casts.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
     for i, cast in enumerate(casts):
         graph.node.insert(i, cast)
 

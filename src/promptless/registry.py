@@ -55,7 +55,8 @@ def find(name_or_folder: str | Path) -> Path:
 def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
     """Raise where a file of a model folder is missing, or is not the one that `config.json` names."""
     adapts = config.adapter is not None
-    remedy = "copy the adapter's whole folder again" if adapts else "install promptless again, or copy the whole folder"
+    another = "copy the whole folder again, or export the model again"
+    remedy = "copy the adapter's whole folder again" if adapts else f"install promptless again, {another}"
     unnamed = [name for name in needed if name not in config.files]
     if unnamed:
         raise ValueError(
@@ -67,10 +68,7 @@ def verify(folder: Path, config: ModelConfig, needed: tuple[str, ...]) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"the {'adapter' if adapts else 'model'} in {folder} lacks {name}; {remedy}")
         if sha256(path) != expected:
-            raise ValueError(
-                f"{path} is not the file that {CONFIG} names (its sha256 differs); "
-                + (remedy if adapts else "fetch the model again")
-            )
+            raise ValueError(f"{path} is not the file that {CONFIG} names (its sha256 differs); {remedy}")
 
 
 def model_hash(config: ModelConfig) -> str:

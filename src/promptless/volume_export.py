@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import nn
 
 from promptless import loading, registry, voxels
-from promptless.config import COMPACT, UNET, ModelConfig, OnnxConfig
+from promptless.config import COMPACT, INT8, UNET, ModelConfig, OnnxConfig
 from promptless.evaluation import evaluate
 from promptless.export import OPSET, accompany, described, round_to_half, save, trace, vacant, write_onnx
 from promptless.image import Image
@@ -68,12 +68,11 @@ def export(
 
 
 def check(config: ModelConfig, folder: Path) -> None:
-    """Refuse a model on planes, and a folder that holds something."""
+    """Refuse a model on planes, one without weights for torch, and a folder that holds something."""
     if config.volume is None:
-        raise ValueError(
-            f"{config.name} is a model on planes; what ships has ONNX files already, and `promptless adapter merge` "
-            "makes those of an adapter"
-        )
+        raise ValueError(f"{config.name} is a model on planes, which promptless.planar_export writes as ONNX")
+    if config.onnx is not None and NETWORK in config.files:
+        raise ValueError(f"{config.name} is ONNX already; export the folder of the training that it was made in")
     vacant(folder)
 
 
@@ -117,7 +116,7 @@ def quantized(folder: Path, scans: Sequence[Image]) -> None:
     model = OnnxVoxelModel(folder, config)
     to_int8(folder / NETWORK, folder / NETWORK, ({"crops": model.taken(crop)} for crop in crops_of(scans, config)))
     save(onnx.load(folder / NETWORK), folder / NETWORK)
-    described(replace(config, onnx=replace(model.limits, arithmetic="int8")), folder, (NETWORK,))
+    described(replace(config, onnx=replace(model.limits, arithmetic=INT8)), folder, (NETWORK,))
 
 
 def crops_of(scans: Sequence[Image], config: ModelConfig) -> Iterator[Array]:

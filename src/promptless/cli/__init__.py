@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from promptless.cli.ablate import ablate
 from promptless.cli.adapter import adapter
@@ -20,7 +21,19 @@ from promptless.cli.seams import seams
 from promptless.cli.segment import segment
 from promptless.cli.train import train
 
+
+class Root(TyperGroup):
+    """All commands; `export MODEL --onnx` is `models export MODEL`, since `export` is for labels."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, those of an export of a model as what they mean."""
+        if args[:1] == ["export"] and "--onnx" in args:
+            args = ["models", *(word for word in args if word != "--onnx")]
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=Root,
     help="Segment biomedical images with the Segment Anything Model; nobody has to prompt it.",
     no_args_is_help=True,
     add_completion=False,

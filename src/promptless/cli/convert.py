@@ -77,7 +77,10 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the results of a run in the formats that a run can write; `convert --to` has more of them."""
+    """Write the results of a run in the formats that a run can write; `convert --to` has more of them.
+
+    A model is written as ONNX by `promptless models export`, or `promptless export MODEL --onnx`.
+    """
     chatter(quiet, verbose)
     from promptless.io.outputs import FROM_LABELS
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,6 @@ models = typer.Typer(
 Names = Annotated[
     list[str], typer.Argument(help="Names as in `promptless models list`, or OWNER/NAME on the hub.", metavar="NAME...")
 ]
-CARD = "README.md"
 INTERRUPTED = "interrupted; what came is kept, and the same command goes on from there"
 
 
@@ -132,23 +132,22 @@ def import_(
 
 @models.command()
 def card(
-    name: Annotated[str, typer.Argument(help="Name of a model that ships, or a model folder.", metavar="MODEL")],
+    name: Annotated[
+        str, typer.Argument(help="A name as in `promptless models list`, or a model folder.", metavar="MODEL")
+    ],
     verbose: Verbose = False,
 ) -> None:
-    """Print what a model says of itself: what it is for, what it was trained on, how good it is."""
+    """Print what a model says of itself: what it is for, what it was trained on, how good it is; and its files."""
     with reporting(verbose, "interrupted"):
-        from promptless import registry
+        from promptless.cli import cards
 
-        path = registry.find(name) / CARD
-        if not path.is_file():
-            raise FileNotFoundError(f"{path.parent} has no {CARD}; its config.json says what it is made of")
-        typer.echo(path.read_text(encoding="utf-8").rstrip())
+        typer.echo("\n".join(cards.lines(name)))
 
 
 @models.command("export")
 def export_(
     model: Annotated[
-        str, typer.Argument(help="A model on volumes, or a student of one pass (--int8).", metavar="MODEL")
+        str, typer.Argument(help="Name of a model that ships, a model folder, or an adapter.", metavar="MODEL")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the ONNX model; it must not be there.")],
     int8: Annotated[bool, typer.Option("--int8", help="Compute in 8 bits; needs --calibrate.")] = False,
@@ -158,40 +157,38 @@ def export_(
     ] = None,
     compare: Annotated[
         list[Path] | None,
-        typer.Option(help="What both are compared on; without, a scan made of noise, or the images to calibrate by."),
+        typer.Option(help="What both are compared on; without, what is calibrated by, else something made up."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write a model on volumes as ONNX, which runs without torch, and tell how near it comes to the original.
+    """Write a model as ONNX, which runs without torch, and tell how near it comes to the original.
 
-    A student of one pass is ONNX already; with --int8 it is written in 8 bits.
+    An adapter becomes one with its backbone, where that is our small base.
     """
     if int8 != bool(calibrate):
-        raise typer.BadParameter("8 bits need scans to calibrate by, and nothing else does", param_hint="--int8")
+        raise typer.BadParameter(
+            "8 bits need scans or images to calibrate by (--calibrate), and nothing else does", param_hint="--int8"
+        )
     need_torch()
     with reporting(verbose, "interrupted; nothing was written"):
         from promptless import registry
-        from promptless.config import DIRECT, ModelConfig
+        from promptless.config import VOXELS, ModelConfig
 
         source = registry.find(model)
         config = ModelConfig.read(source / registry.CONFIG)
-        if config.output == DIRECT and not int8:
-            raise ValueError(
-                f"{config.name} is ONNX already; --int8 with --calibrate IMAGES makes it compute in 8 bits"
-            )
-        write = student_in_8_bits if config.output == DIRECT else volumes_as_onnx
+        write = volumes_as_onnx if config.output == VOXELS else planes_as_onnx
         typer.echo(write(source, output, calibrate or (), compare or ()), err=True)
         typer.echo(f"{output}")
 
 
-def volumes_as_onnx(source: Path, output: Path, calibrate: Iterable[Path], compare: Iterable[Path]) -> str:
+def volumes_as_onnx(source: Path, output: Path, calibrate: Sequence[Path], compare: Sequence[Path]) -> str:
     """Write a model on volumes as ONNX, and return in words how near it comes to the original."""
     from promptless import volume_export
     from promptless.io import scans
     from promptless.io.scans.folders import scans_in
 
-    known = [scans.read(path) for path in scans_in(calibrate)]
-    judged = [(path.name, scans.read(path)) for path in scans_in(compare)]
+    known = [scans.read(path) for path in some("scan", calibrate, scans_in)]
+    judged = [(path.name, scans.read(path)) for path in some("scan", compare, scans_in)]
     told = volume_export.export(source, output, judged, known)
     return (
         f"labels of both: mean Dice {told.mean_dice:.4f}; logits, of at most {told.largest_logit:.3g}, differ by "
@@ -199,18 +196,28 @@ def volumes_as_onnx(source: Path, output: Path, calibrate: Iterable[Path], compa
     )
 
 
-def student_in_8_bits(source: Path, output: Path, calibrate: Iterable[Path], compare: Iterable[Path]) -> str:
-    """Write a student of one pass in 8 bits, and return in words how near it comes to the original."""
-    from promptless import direct_export
+def planes_as_onnx(source: Path, output: Path, calibrate: Sequence[Path], compare: Sequence[Path]) -> str:
+    """Write a model on planes as ONNX, and return in words how near it comes to the original."""
+    from promptless import planar_export
     from promptless.io import readers
     from promptless.io.readers.folders import images_in
 
-    known, judged = ([readers.read(path) for path in images_in(paths)] for paths in (calibrate, compare))
-    told = direct_export.export(source, output, known, judged)
+    known, judged = ([readers.read(path) for path in some("image", paths, images_in)] for paths in (calibrate, compare))
+    told = planar_export.export(source, output, known, judged)
+    found = f"objects of both: AP at IoU .9 {told.ap90:.4f}, pixel Dice {told.dice:.4f}"
+    where = f"{told.images} image{'s' * (told.images > 1)}" if known or judged else "an image that was made up"
     return (
-        f"objects of both: AP at IoU .9 {told.ap90:.4f}, pixel Dice {told.dice:.4f}; logits differ by "
-        f"{told.largest:.2g} at most; on {told.images} images"
+        f"{'neither finds an object' if isnan(told.ap90) else found}; logits differ by {told.largest:.2g} at most; "
+        f"on {where}"
     )
+
+
+def some(what: str, paths: Sequence[Path], listed: Callable[[Sequence[Path]], list[Path]]) -> list[Path]:
+    """Return what folders and files stand for; where something is named, there must be something."""
+    found = listed(paths)
+    if paths and not found:
+        raise FileNotFoundError(f"there is no {what} in {', '.join(map(str, paths))}")
+    return found
 
 
 def naming(advance: Callable[[float, str], None], name: str) -> Callable[[float], None]:
@@ -228,11 +235,13 @@ def need_torch() -> None:
 def shipped() -> Iterator[Row]:
     """Yield the models that ship."""
     from promptless import registry
+    from promptless.cli.cards import GIVES
     from promptless.config import ModelConfig
 
     for name in registry.names():
         config = ModelConfig.read(registry.find(name) / registry.CONFIG)
-        yield Row(name, "ships", megabytes(registry.find(name)), config.licence, config.kind.modality)
+        about = f"{config.kind.modality}; {GIVES[config.output]}"
+        yield Row(name, "ships", megabytes(registry.find(name)), config.licence, about)
 
 
 def kept() -> Iterator[Row]:

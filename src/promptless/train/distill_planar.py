@@ -148,7 +148,9 @@ def recipe_for(
         True,
         schedule,
         PATCH,
-        replace(config, name=name, version="1", output=DIRECT, network={}, files={}, adapter=None, classes=()),
+        replace(
+            config, name=name, version="1", output=DIRECT, network={}, files={}, adapter=None, classes=(), onnx=None
+        ),
     )
 
 
@@ -285,6 +287,7 @@ def identity(recipe: Recipe, teacher: Model, unlabelled: Sequence[Sample]) -> di
 
 def configured(recipe: Recipe, teacher: Model, student: Direct) -> ModelConfig:
     """Return the student's configuration: tiles begin where the teacher's do, so that it can decode edited prompts."""
+    check_likeness(recipe.model, teacher.config)
     step, config = student.stride, teacher.config
     if config.align % step:
         raise ValueError(
@@ -295,6 +298,21 @@ def configured(recipe: Recipe, teacher: Model, student: Direct) -> ModelConfig:
         raise ValueError(f"patches of {recipe.patch} pixels do not suit a student of stride {step}; take a multiple")
     taught = Teacher(config.name, model_hash(config), recipe.distilling.weight)
     return replace(recipe.model, pad=step, align=config.align, teacher=taught)
+
+
+def check_likeness(student: ModelConfig, teacher: ModelConfig) -> None:
+    """Refuse a student of other classes or another pixel size than its teacher's."""
+    if student.classes != teacher.classes:
+        raise ValueError(
+            f"the student tells the classes {', '.join(student.classes)}, and its teacher {teacher.name} tells "
+            f"{', '.join(teacher.classes) or 'none'}; a student of one pass tells none: leave them out"
+        )
+    own, its = student.kind.pixel_size, teacher.kind.pixel_size
+    if own != its:
+        raise ValueError(
+            f"the student's pixels are {own:g} um, those of its teacher {teacher.name} are {its:g} um; they must be "
+            f"the same, since the teacher decodes prompts in the student's tiles: say pixel_size = {its:g}"
+        )
 
 
 def tell(progress: Progress, done: float, text: str) -> None:

@@ -66,4 +66,6 @@ def pupil(teacher: ModelConfig, student: Student, name: str) -> ModelConfig:
             "on volumes; name such a one"
         )
     volume = replace(teacher.volume, network=student.network)
-    return replace(teacher, name=name, version="1", volume=volume, network=student.sizes, files={}, teacher=None)
+    return replace(
+        teacher, name=name, version="1", volume=volume, network=student.sizes, files={}, teacher=None, onnx=None
+    )
