@@ -220,7 +220,7 @@ def followed(
     torch.manual_seed(recipe.seed)
     network = models.begun(recipe.model, backbone)
     if recipe.start is not None:
-        models.fill(network, recipe.start)
+        models.begin_with(network, recipe.start)
     look = Look(network, recipe, seen["dev"], run / TRAIN)
     task, crops = lessons.begun(recipe, network, seen[TRAIN], run, device, progress)
     mean = fit(
