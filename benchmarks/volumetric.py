@@ -8,6 +8,9 @@
                                                            and random weights
     python benchmarks/volumetric.py grids [--model F]      whether labels lie on the grid of every scan of ct_multiorgan
                                                            and ct_dicom
+    python benchmarks/volumetric.py clicks --model F --data FOLDER [--part dev] [--clicks 0 1 3 5]
+                                                           mean Dice after so many clicks per scan, each in the largest
+                                                           mistake that is left; F was trained with clicks
 
 Pause everything else while times are taken.
 """
@@ -16,7 +19,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
+from clicks import clicking
 from folding import WAYS, folding, measured
 from scans import grids, segmenting
 
@@ -28,6 +33,7 @@ FIGURES: dict[str, Callable[[argparse.Namespace], None]] = {
     ),
     "segment": lambda asked: segmenting(asked.model, asked.spacing, asked.crop),
     "grids": lambda asked: grids(asked.model, asked.spacing, asked.crop),
+    "clicks": lambda asked: clicking(asked.model, asked.data, asked.part, asked.clicks, asked.limit, asked.output),
 }
 
 
@@ -42,7 +48,14 @@ def main() -> None:
     parser.add_argument("--model", help="folder of a model on volumes, in place of random weights")
     parser.add_argument("--spacing", type=float, default=3.0, help="mm, of the model with random weights")
     parser.add_argument("--crop", type=int, default=128, help="voxels per side, of the model with random weights")
+    parser.add_argument("--data", type=Path, help="folder of labelled scans with split.json, of clicks")
+    parser.add_argument("--part", default="dev", help="of the split, of clicks")
+    parser.add_argument("--clicks", type=int, nargs="+", default=[0, 1, 3, 5], help="so many per scan")
+    parser.add_argument("--limit", type=int, help="only so many scans, of clicks")
+    parser.add_argument("-o", "--output", type=Path, help="a CSV, of clicks")
     asked = parser.parse_args()
+    if asked.what == "clicks" and None in (asked.model, asked.data):
+        parser.error("clicks wants --model and --data")
     FIGURES[asked.what](asked)
 
 
