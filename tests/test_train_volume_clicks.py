@@ -6,7 +6,7 @@ import torch
 
 from promptless.networks.volume.generator import of_classes
 from promptless.train.simulate import deepest
-from promptless.train.volume.clicks import Clicking, ClickTask, clicks_on, mistakes
+from promptless.train.volume.clicks import Clicking, ClickTask, click_on, mistakes
 from promptless.train.volume.loss import UNKNOWN, VoxelTask
 from volumes import autoprosam, both_backbones, random_crop
 
@@ -61,11 +61,11 @@ def test_the_deepest_point_is_as_far_inside_as_any(rng):
 def test_clicks_lie_in_mistakes_and_say_what_is_there(rng):
     found, true = wrongly()
     for _ in range(20):
-        for click in clicks_on(found, true, 2, rng):
+        for mask, of in mistakes(found, true):
+            click = click_on(mask, of, rng)
             at = tuple(click[0, :3].astype(int))
             assert found[at] != true[at] == click[0, 3]
-    assert len(list(clicks_on(found, true, 9, rng))) == 3
-    assert list(clicks_on(true, true, 9, rng)) == []
+    assert list(mistakes(true, true)) == []
 
 
 def batch(n=2, first=0, side=SIDE):
@@ -96,19 +96,34 @@ def test_a_share_of_nothing_is_plain_training(backbone):
 def test_about_a_share_of_the_crops_is_clicked_at_and_at_most_so_often(backbone):
     network = autoprosam(backbone, points=3)
     task = ClickTask(network, Clicking(share=0.5, most=2), seed=0)
-    numbers = [int(task.clicked(batch(4, 4 * i, 14)).weights[k].sum()) for i in range(10) for k in range(4)]
+    numbers = [int(task.clicked(batch(4, 4 * i, 14))[0].weights[k].sum()) for i in range(10) for k in range(4)]
     assert set(numbers) == {0, 1, 2}
     assert 10 <= numbers.count(0) <= 30
 
 
 def test_clicks_depend_on_the_number_of_the_crop_alone(backbone):
     task = ClickTask(autoprosam(backbone, points=3), Clicking(share=1.0), seed=0)
-    whole = task.clicked(batch(2))
-    alone = task.clicked({name: value[1:] for name, value in batch(2).items()})
+    whole, meant = task.clicked(batch(2))
+    alone, same = task.clicked({name: value[1:] for name, value in batch(2).items()})
+    assert torch.equal(meant[1:], same)
     n = alone.coords.shape[1]
     assert torch.equal(whole.coords[1, :n], alone.coords[0])
     assert torch.equal(whole.weights[1, :n], alone.weights[0])
     assert not whole.weights[1, n:].any()
+
+
+@torch.no_grad()
+def test_what_is_clicked_at_counts_once_more(backbone):
+    network, crops = autoprosam(backbone, points=3), batch()
+    plain, more = (ClickTask(network, Clicking(share=1.0, heed=heed), seed=0)(crops) for heed in (0.0, 2.0))
+    points, pointed = ClickTask(network, Clicking(share=1.0), seed=0).clicked(crops)
+    assert more["loss"] == pytest.approx(float(plain["loss"] + 2 * more["clicked"]), rel=1e-4)
+    logits = network(crops["image"], points)
+    entropy = torch.nn.functional.cross_entropy(logits, crops["labels"], reduction="none")[pointed].mean()
+    assert more["clicked"] == pytest.approx(float(entropy), rel=1e-4)
+    places = points.coords[points.weights.any(-1)].long()
+    items = points.weights.any(-1).nonzero()[:, 0]
+    assert pointed[items, *places.T].all()
 
 
 def test_a_click_says_its_class_in_a_channel_of_its_own():
@@ -146,7 +161,11 @@ def test_a_network_that_has_learned_of_clicks_obeys_them(backbone):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"share": 1.5}, "it lies between 0 and 1"), ({"most": 0}, "has at least one click")],
+    [
+        ({"share": 1.5}, "it lies between 0 and 1"),
+        ({"most": 0}, "has at least one click"),
+        ({"heed": -1.0}, "it is a weight, 0 or above"),
+    ],
 )
 def test_nonsense_is_refused(values, message):
     with pytest.raises(ValueError, match=message):

@@ -36,10 +36,13 @@ class Clicking:
 
     share: float = 0.5  # of the crops; in the others nobody clicks, so that the network stays good by itself
     most: int = 3  # clicks in a crop: one to so many, as likely
+    heed: float = 0.03  # how much the cross-entropy of the mistakes that are clicked at counts, beside the usual loss
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"the share of crops that are clicked at is {self.share}; it lies between 0 and 1")
+        if not self.heed >= 0:
+            raise ValueError(f"heed is {self.heed}; it is a weight, 0 or above")
         if self.most < 1:
             raise ValueError(f"most is {self.most}; a crop that is clicked at has at least one click")
 
@@ -51,30 +54,40 @@ class ClickTask:
         self.module, self.clicking, self.seed = module, clicking, seed
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of a batch of crops."""
-        return dice_and_entropy(self.module(batch["image"], self.clicked(batch)).float(), batch["labels"])
+        """Return the losses of a batch of crops: those of `VoxelTask`, and of what was clicked at once more."""
+        points, pointed = self.clicked(batch)
+        logits = self.module(batch["image"], points).float()
+        losses = dice_and_entropy(logits, batch["labels"])
+        heeded = dice_and_entropy(logits, torch.where(pointed, batch["labels"], UNKNOWN))["entropy"]
+        return {**losses, "loss": losses["loss"] + self.clicking.heed * heeded, "clicked": heeded}
 
-    def clicked(self, batch: Batch) -> Points:
-        """Return what a user clicks at in a batch; it depends on the network, and on the numbers of the crops."""
+    def clicked(self, batch: Batch) -> tuple[Points, Tensor]:
+        """Return what a user clicks at in a batch, and the voxels (batch, *spatial) of the mistakes that are meant.
+
+        It depends on the network, and on the numbers of the crops.
+        """
         drawn = [np.random.default_rng([self.seed, int(index), CLICKS]) for index in batch["index"]]
         numbers = [int(rng.integers(self.clicking.most)) + 1 for rng in drawn]
         asked = [i for i, rng in enumerate(drawn) if rng.uniform() < self.clicking.share]
-        told = [NOBODY] * len(drawn)
+        told, pointed = [NOBODY] * len(drawn), np.zeros(batch["labels"].shape, bool)
         if asked:
             with torch.no_grad():
                 found = self.module(batch["image"][asked]).argmax(1).cpu().numpy()
             labels = batch["labels"][asked].cpu().numpy()
             for i, wrong, true in zip(asked, found, labels, strict=True):
-                told[i] = np.concatenate([NOBODY, *clicks_on(wrong, true, numbers[i], drawn[i])])
+                meant = list(islice(mistakes(wrong, true), numbers[i]))
+                told[i] = np.concatenate([NOBODY, *(click_on(mask, of, drawn[i]) for mask, of in meant)])
+                for mask, _ in meant:
+                    pointed[i][mask.region] |= mask.pixels
         padded = pad_sequence([torch.from_numpy(clicks) for clicks in told], batch_first=True, padding_value=UNKNOWN)
-        clicks = padded.to(batch["image"].device)
-        return of_classes(clicks[..., :-1], clicks[..., -1], self.module.config.points)
+        clicks, device = padded.to(batch["image"].device), batch["labels"].device
+        points = of_classes(clicks[..., :-1], clicks[..., -1], self.module.config.points)
+        return points, torch.from_numpy(pointed).to(device)
 
 
-def clicks_on(found: Labels, labels: Labels, n: int, rng: np.random.Generator) -> Iterator[Told]:
-    """Yield a click in each of the `n` largest mistakes, the likelier the further inside it lies."""
-    for mask, true in islice(mistakes(found, labels), n):
-        yield np.append(inside(mask, rng), np.array([[true]], np.float32), axis=1)
+def click_on(mask: Mask, true: int, rng: np.random.Generator) -> Told:
+    """Return a click (1, 4) in a mistake, the likelier the further inside it lies."""
+    return np.append(inside(mask, rng), np.array([[true]], np.float32), axis=1)
 
 
 def mistakes(found: Labels, labels: Labels) -> Iterator[tuple[Mask, int]]:
