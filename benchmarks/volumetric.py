@@ -12,6 +12,9 @@
                                                            --step says so, of a training step
     python benchmarks/volumetric.py grids [--model F]      whether labels lie on the grid of every scan of ct_multiorgan
                                                            and ct_dicom
+    python benchmarks/volumetric.py clicks --model F --data FOLDER [--part dev] [--clicks 0 1 3 5]
+                                                           mean Dice after so many clicks per scan, each in the largest
+                                                           mistake that is left; F was trained with clicks
 
 Pause everything else while times are taken.
 """
@@ -20,8 +23,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 import vit_b
+from clicks import clicking
 from folding import WAYS, folding, measured
 from promptless.config import AUTOPROSAM
 from promptless.train.schedule import MEMORY, PRECISIONS
@@ -54,6 +59,7 @@ FIGURES: dict[str, Callable[[argparse.Namespace], None]] = {
     ),
     "segment": lambda asked: segmenting(asked.model, random_in(asked), asked.planes),
     "grids": lambda asked: grids(asked.model, random_in(asked)),
+    "clicks": lambda asked: clicking(asked.model, asked.data, asked.part, asked.clicks, asked.limit, asked.output),
 }
 
 
@@ -74,7 +80,14 @@ def main() -> None:
     parser.add_argument("--step", action="store_true", help="of vit-b: a training step, too")
     parser.add_argument("--training-memory", choices=MEMORY, default="lean", help="of that step, as in a recipe")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of vit-b, as in a recipe")
+    parser.add_argument("--data", type=Path, help="folder of labelled scans with split.json, of clicks")
+    parser.add_argument("--part", default="dev", help="of the split, of clicks")
+    parser.add_argument("--clicks", type=int, nargs="+", default=[0, 1, 3, 5], help="so many per scan")
+    parser.add_argument("--limit", type=int, help="only so many scans, of clicks")
+    parser.add_argument("-o", "--output", type=Path, help="a CSV, of clicks")
     asked = parser.parse_args()
+    if asked.what == "clicks" and None in (asked.model, asked.data):
+        parser.error("clicks wants --model and --data")
     FIGURES[asked.what](asked)
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import scans as made
 from promptless.cli import app
-from voxel_models import Hungry, NullVoxelModel, PromptedNull
+from voxel_models import Hungry, NullVoxelModel, PointedNull, PromptedNull
 
 DATA = os.environ.get("PROMPTLESS_DATA")
 ALWAYS = {"labels.nii.gz", "labels.json", "volumes.csv", "overlay.png", "manifest.json"}
@@ -41,6 +41,24 @@ def run(monkeypatch, tmp_path):
 @pytest.fixture
 def scan(tmp_path):
     return made.nifti(tmp_path / "scan.nii.gz", LEVELS, made.ORIENTATIONS[6])
+
+
+@pytest.fixture
+def click(run, scan, tmp_path):
+    """Segment the scan with a model that can be clicked at, and return the labels, (k, j, i), and the answer."""
+
+    def command(*arguments, model=None):
+        answer = run("segment", scan, *arguments, model=model or PointedNull())
+        path = tmp_path / "out" / "scan_labels.nii.gz"
+        return np.asanyarray(nibabel.load(path).dataobj).T if path.is_file() else None, answer
+
+    return command
+
+
+def points_file(folder, *points, **head):
+    path = folder / "clicks.json"
+    path.write_text(json.dumps({**head, "points": [{"point": at, "class": of} for at, of in points]}))
+    return path
 
 
 @pytest.fixture
@@ -153,13 +171,7 @@ def test_what_was_assumed_is_told(run, tmp_path):
     "option",
     [
         *(["--mpp", 1], ["--page", 0], ["--channel", 0], ["--min-score", 0.5], ["--halo", 8], ["--keep-embedding"]),
-        *(
-            ["--point", "1,2"],
-            ["--negative", "1,2"],
-            ["--prompts", "x.json"],
-            ["--also", "roi"],
-            ["--overlay", "prompts"],
-        ),
+        *(["--prompts", "x.json"], ["--also", "roi"], ["--overlay", "prompts"]),
     ],
     ids=lambda option: option[0],
 )
@@ -171,7 +183,9 @@ def test_options_for_planes_are_refused(option, run, scan, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", [["--series", "x"], ["--frame", 0], ["--flips"], ["--save-probabilities"]])
+@pytest.mark.parametrize(
+    "option", [["--series", "x"], ["--frame", 0], ["--flips"], ["--save-probabilities"], ["--points", "x"]]
+)
 def test_options_for_scans_are_refused_by_models_for_planes(option, run, null_model, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((20, 20), np.uint8))
     answer = run("segment", tmp_path / "a.npy", *option, model=null_model)
@@ -190,6 +204,74 @@ def test_scans_without_a_model_for_them_say_where_to_get_one(run, scan, series, 
     mixed = run("segment", tmp_path / "a.npy", scan, model=null_model)
     assert mixed.exit_code == 3
     assert "scan.nii.gz holds a scan, and this model is for planes; models for volumes: " in mixed.stderr
+
+
+def test_a_click_says_what_is_where_in_the_file(click, scan, tmp_path):
+    plain, _ = click()
+    clicks = points_file(tmp_path, ([9, 8, 2], "bright"), ([2, 3, 1], 0))
+    labels, answer = click("--points", clicks)
+    assert answer.exit_code == 0, answer.output
+    assert "2 structures (2 points of yours), " in answer.stdout
+    assert (labels[9, 8, 2], labels[2, 3, 1], plain[9, 8, 2]) == (2, 0, 0)
+    manifest = json.loads((tmp_path / "out" / "scan_manifest.json").read_text())
+    told = [{"point": [9.0, 8.0, 2.0], "class": "bright"}, {"point": [2.0, 3.0, 1.0], "class": "background"}]
+    assert manifest["points"] == told
+    affine = nibabel.load(scan).affine
+    in_mm = [((affine @ [*reversed(at), 1])[:3].tolist(), of) for at, of in (([9, 8, 2], 2), ([2, 3, 1], 0))]
+    same, _ = click("--points", points_file(tmp_path, *in_mm, space="mm"))
+    assert np.array_equal(same, labels)
+
+
+def test_clicks_join_earlier_ones_unless_a_file_has_all(click, tmp_path):
+    click("--save-probabilities")
+    click("--point", "9,8,2=bright")
+    both, answer = click("--point", "1,8,7=dim", "--negative", "2,3,1")
+    assert "3 points of yours" in answer.stdout
+    assert (both[9, 8, 2], both[1, 8, 7], both[2, 3, 1]) == (2, 1, 0)
+    assert written(tmp_path / "out") == ALWAYS | {"probabilities.nii.gz"}  # what there was is written again
+    _, again = click("--save-probabilities")
+    assert ": skipped, " in again.stdout
+    alone, _ = click("--points", points_file(tmp_path, ([1, 8, 7], "dim")))
+    assert (alone[9, 8, 2], alone[1, 8, 7]) == (0, 1)
+    anew, _ = click("--point", "9,8,2=bright", "--overwrite")
+    assert (anew[9, 8, 2], anew[1, 8, 7]) == (2, 0)
+    _, other = click("--point", "9,8,2=bright", "--flips")
+    assert "differ in: flips; --overwrite" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--point", "9,8,2=brihgt"], 1, "has the class 'brihgt', which the model does not tell; did you mean bright?"),
+        (["--point", "99,8,2=dim"], 1, "outside of the scan, which has its voxels at 0 to 10, 0 to 9, 0 to 8"),
+        (["--point", "9,8,2"], 2, "names no class; write it as Z,Y,X=CLASS"),
+        (["--point", "8,2=dim"], 2, "is not a position; write it as Z,Y,X"),
+        (["--negative", "8,2"], 2, "is not a position; write it as Z,Y,X"),
+        (["--points", "gone.json"], 1, "there is no file of points gone.json"),
+    ],
+)
+def test_a_click_that_makes_no_sense_changes_nothing(click, tmp_path, arguments, code, message):
+    click()
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    _, answer = click(*arguments)
+    assert answer.exit_code == code
+    assert message in " ".join(answer.stderr.replace("│", " ").split())
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_points_are_of_one_scan(click, run, scan, tmp_path):
+    other = points_file(tmp_path, ([1, 1, 1], 1), image="0" * 64)
+    assert "is for another scan" in click("--points", other)[1].stderr
+    shutil.copy(scan, tmp_path / "more.nii.gz")
+    answer = run("segment", scan, tmp_path / "more.nii.gz", "--points", other, model=PointedNull())
+    assert (answer.exit_code, "it speaks of one image" in answer.stderr) == (2, True)
+
+
+def test_a_model_that_nobody_can_click_at_says_so(click, tmp_path):
+    _, answer = click("--point", "1,1,1=dim", model=PromptedNull())
+    assert answer.exit_code == 1
+    assert "null_volume takes no points: it was trained without clicks" in answer.stderr
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_planes_are_refused_by_a_model_for_scans(run, tmp_path):

@@ -20,11 +20,13 @@ from promptless.io.scans.planes import (
     heat,
     heated,
     legend,
+    marked,
     middle,
     outlined,
     overlay,
     sizes,
 )
+from promptless.prompts import Points
 from promptless.result import VolumeSegmentation
 from voxel_models import blocks
 
@@ -129,3 +131,18 @@ def test_captions_change_only_the_edges():
     changed = captioned(panel, VIEWS[0]) != panel
     assert changed.any()
     assert not changed[40:140, 40:260].any()
+
+
+def test_a_users_points_are_marked_where_the_planes_meet(result):
+    places, label = np.array([[4, 20, 6], [12, 18, 20]], np.float32), np.array([0, 2])
+    picture = overlay(replace(result, points=Points(places, label)))
+    widths = [width for _, width in sizes(result.image)]
+    (height, width), *_ = sizes(result.image)
+    row, column = round((1 - 18.5 / 24) * height), round((1 - 20.5 / 28) * width)
+    assert picture[row, column].tolist() == list(colour(2))
+    assert sum(widths) < picture.shape[1]
+    plain = outlined(np.zeros((60, 70), np.float32), np.zeros((60, 70), int))
+    for number, at in enumerate(((12, 18, 20), (13, 18, 20))):
+        dots = marked(plain, VIEWS[0], at, (20, 24, 28), Points(places[1:], label[1:]))
+        assert (dots == colour(2)).all(axis=-1).sum() > (60, 10)[number]
+        assert ((dots == colour(2)).all(axis=-1).sum() > 60) == (number == 0)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from adapting import learned
 from promptless.config import ModelConfig
 from promptless.networks.volume import models
+from promptless.networks.volume.generator import of_classes
 from promptless.networks.volume.models import TRAINED
 from volumes import both_backbones, random_crop, voxel_config
 
@@ -116,3 +117,32 @@ def test_weights_that_do_not_fit_are_refused_with_a_list(backbones, tmp_path):
 def test_a_model_of_planes_is_refused(tiny_config):
     with pytest.raises(ValueError, match="tiny is no model on volumes"):
         models.begun(tiny_config, None)
+
+
+def test_a_network_with_points_begins_as_one_without(backbones, tmp_path):
+    backbone = backbones["large"]
+    plain = learned(models.begun(voxel_config(backbone), backbone))
+    models.save(plain, tmp_path)
+    network = models.begun(voxel_config(backbone, sizes={"points": 3}), backbone)
+    models.begin_with(network, tmp_path)
+    crop = random_crop(12, 16, 9)
+    there = of_classes(torch.tensor([[[4.0, 5.0, 6.0]]]), torch.tensor([[2]]), 3)
+    with torch.inference_mode():
+        assert torch.equal(network(crop, there), network(crop))
+    assert same(plain, network, crop)
+    with pytest.raises(ValueError, match=r"missing: generator\.points\.weight"):
+        models.fill(network, tmp_path)
+
+
+def test_a_network_with_points_begins_with_the_points_of_another(backbones, tmp_path):
+    backbone = backbones["large"]
+    config = voxel_config(backbone, sizes={"points": 3})
+    before, after = learned(models.begun(config, backbone)), models.begun(config, backbone)
+    models.save(before, tmp_path)
+    models.begin_with(after, tmp_path)
+    weight = after.generator.points.weight
+    assert torch.allclose(weight, before.generator.points.weight, atol=1e-3)
+    assert weight.abs().max() > 0.05
+    models.save(after, tmp_path)
+    with pytest.raises(ValueError, match=r"unexpected: generator\.points\.weight"):
+        models.begin_with(models.begun(voxel_config(backbone), backbone), tmp_path)

@@ -9,9 +9,11 @@ from adapting import learned, small_base
 from promptless.config import ModelConfig
 from promptless.export import round_to_half
 from promptless.loading import load
-from promptless.model import MeasuredVoxelModel, PromptedVoxelModel, VoxelModel
+from promptless.model import MeasuredVoxelModel, PointedVoxelModel, PromptedVoxelModel, VoxelModel
 from promptless.networks.checkpoints import WEIGHTS
 from promptless.networks.volume import models
+from promptless.networks.volume.generator import Points as NetworkPoints
+from promptless.prompts import Points
 from promptless.runtimes.torch import TorchModel, voxel_model
 from volumes import random_crop, voxel_config
 
@@ -80,3 +82,26 @@ def test_the_room_of_a_crop_is_known_before_it_is_taken(volumetric):
     small, large = model.room((16, 16, 16)), model.room((32, 32, 32))
     assert small.free is large.free is None  # of the computer
     assert 5 < large.needed / small.needed < 12  # eight times the voxels
+
+
+def test_a_model_that_is_clicked_at_answers_as_its_network_does(tiny_folder):
+    backbone = small_base(tiny_folder)
+    network = learned(models.begun(voxel_config(backbone, sizes={"points": 3}), backbone))
+    model, crop = voxel_model(network, voxel_config(backbone, sizes={"points": 3})), random_crop(12, 8, 10)
+    points = Points(np.array([[3, 4, 5], [9, 1, 2]], np.float32), np.array([2, 0]))
+    with torch.inference_mode():
+        given = NetworkPoints(torch.from_numpy(points.coords)[None], torch.eye(3)[[2, 0]][None])
+        expected = network.answer(crop, given)
+        plain = network(crop)
+    said = model.corrected(crop.numpy(), points)
+    assert np.array_equal(said.logits, expected.logits.numpy())
+    assert said.prompt.shape == expected.prompt[:, 0].shape
+    assert not np.array_equal(said.logits, plain.numpy())
+    assert np.array_equal(model.logits(crop.numpy()), plain.numpy())
+
+
+@pytest.mark.parametrize("points", [0, 1])
+def test_a_network_without_a_channel_for_every_class_is_not_clicked_at(tiny_folder, points):
+    backbone = small_base(tiny_folder)
+    config = voxel_config(backbone, sizes={"points": points})
+    assert not isinstance(voxel_model(models.begun(config, backbone), config), PointedVoxelModel)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from promptless.train.state import differences
+from promptless.train.volume.clicks import Clicking
 from promptless.train.volume.recipe import is_for_volumes, read
 from volumes import PARTS, RECIPE
 
@@ -130,3 +131,46 @@ def test_the_recipes_that_come_along_make_sense(tmp_path, name, n_classes):
         assert (volume.crop, volume.overlap, volume.blend) == ((128, 128, 128), 0.25, "constant")
         assert (schedule.ramp, schedule.clipping) == ("exponential", "apart")
         assert schedule.rate_at(0) < 1e-4 * schedule.rate
+
+
+CLICKED = RECIPE + "points = 3\n"
+
+
+def test_a_network_with_points_is_clicked_at(recipe):
+    assert read(recipe).clicks is None
+    recipe.write_text(CLICKED)
+    content = read(recipe)
+    assert content.clicks == Clicking()
+    recipe.write_text(CLICKED.replace("[model]\n", "[clicks]\nshare = 0.25\nmost = 5\n[model]\n"))
+    assert read(recipe).clicks == Clicking(0.25, 5)
+    assert any("clicks" in told for told in differences(content.identity(), read(recipe).identity()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("points = 3", "points = 2", r"points = 2; there are 2 classes, .* write points = 3, or 0"),
+        ("points = 3", 'points = 3\ngenerator = "none"', r"points go into the generator"),
+        ("points = 3\n", "[clicks]\n", r"has \[clicks\], and its network takes none; write points = 3"),
+        ("[model]\n", "[clicks]\nshare = 2\n[model]\n", r"it lies between 0 and 1"),
+        ("[model]\n", "[clicks]\nshares = 2\n[model]\n", r"\[clicks\] says shares, .* did you mean share"),
+        ("[model]\n", '[distill]\nteacher = "x"\n[model]\n', r"clicks are simulated by labels alone"),
+    ],
+)
+def test_clicks_that_make_no_sense_are_refused(recipe, old, new, message):
+    recipe.write_text(CLICKED.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        read(recipe)
+
+
+def test_the_recipe_of_clicks_goes_on_from_that_without(tmp_path, monkeypatch):
+    (tmp_path / "split.json").write_text(json.dumps(PARTS))
+    place = tmp_path / "runs" / "autoprosam_hippocampus"
+    place.mkdir(parents=True)
+    (place / "trained.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    content = read(RECIPES / "autoprosam_clicks.toml", data=tmp_path)
+    before = read(RECIPES / "autoprosam_hippocampus.toml", data=tmp_path)
+    assert content.start == place.relative_to(tmp_path)
+    assert content.model.network == {**before.model.network, "points": 3}
+    assert content.model.volume == before.model.volume

@@ -10,9 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from promptless.clicks import Click
 from promptless.config import ModelConfig
 from promptless.io.readers import memory
 from promptless.loading import load
+from promptless.model import PointedVoxelModel
+from promptless.pipeline import segment
 from promptless.runtimes.torch import TorchVoxelModel
 from promptless.train.failures import NotFiniteError
 from promptless.train.volume import report, training
@@ -233,3 +236,21 @@ def test_a_look_leaves_no_trace(recipe, home, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.training
     assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_a_training_goes_on_with_clicks_and_its_model_can_be_clicked_at(trained, home, tmp_path, undrawn):
+    before, _ = trained
+    text = RECIPE.replace("steps = 12", "steps = 2").replace("seed = 3", f'seed = 3\nstart = "{before}"')
+    (tmp_path / "clicks.toml").write_text(
+        text.replace("[model]\n", "[clicks]\nshare = 1.0\n[model]\n") + "points = 3\n"
+    )
+    train(read(tmp_path / "clicks.toml", data=home / "shapes"), tmp_path / "model", device="cpu")
+    model = load(tmp_path / "model", device="cpu")
+    assert isinstance(model, PointedVoxelModel)
+    assert load_file(tmp_path / "model" / "trained.safetensors")["generator.points.weight"].any()
+    scan = home / "shapes" / "images" / "c.nii.gz"
+    plain, clicked = (segment(scan, model, points=p, keep=["probabilities"]) for p in (None, [Click((3, 4, 5), "box")]))
+    assert (plain.probabilities != clicked.probabilities).any()
+    assert clicked.manifest["points"] == [{"point": [3.0, 4.0, 5.0], "class": "box"}]
+    assert "points" not in plain.manifest
+    assert not isinstance(load(before, device="cpu"), PointedVoxelModel)

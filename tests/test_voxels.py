@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 from promptless import voxels
 from promptless.crops import PROFILES, stops
 from promptless.image import Image
+from promptless.prompts import Points
 from promptless.record import Steps
 from promptless.resample import resample
 from promptless.voxels import mirrors, plan, segmented
-from voxel_models import Hungry, NullVoxelModel, PromptedNull, Seeing, blocks, config
+from voxel_models import Hungry, NullVoxelModel, PointedNull, PromptedNull, Seeing, blocks, config
 
 UNSPACED = Image(np.zeros((1, 9, 9, 9), np.int16))
 
 
-def run(image, model, **arguments):
+def run(image, model, points=None, **arguments):
     chosen = {"tile": None, "flips": None, "keep": (), **arguments}
-    return segmented(image, model, chosen, Steps(), lambda done, total: None)
+    return segmented(image, model, chosen, Steps(), lambda done, total: None, points)
 
 
 def plainly(image, model):
@@ -224,3 +225,64 @@ def test_progress_counts_crops():
     segmented(image, NullVoxelModel(), chosen, Steps(), lambda done, total: told.append((done, total)))
     n = plan(image, config()).n_crops
     assert told == [(i + 1, n) for i in range(n)]
+
+
+def told(*clicks):
+    return Points(np.array([place for place, _ in clicks], np.float32), np.array([label for _, label in clicks]))
+
+
+@pytest.mark.parametrize("volume", [{}, {"flips": True}, {"crop": (32, 32, 32)}, {"crop": (6, 10, 30), "overlap": 0.6}])
+def test_a_point_is_heeded_where_it_is_and_nowhere_else(volume):
+    """Whatever the crops, their padding and the mirrored views are."""
+    image, labels = blocks((20, 24, 28))
+    points = told(((3, 4, 5), 2), ((10, 8, 15), 0), ((19, 0, 27), 1))
+    found = run(image, PointedNull(**volume), points=points).labels
+    beside = np.ones(labels.shape, bool)
+    for place, label in zip(points.coords.astype(int), points.labels, strict=True):
+        assert found[tuple(place)] == label
+        beside[tuple(slice(max(0, n - 1), n + 2) for n in place)] = False
+    assert np.array_equal(found[beside], labels[beside])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 0.5, 1.0), (3.0, 2.0, 1.6)])
+def test_a_point_lies_where_it_did_when_the_scan_is_seen_at_another_spacing(spacing):
+    image, labels = blocks((20, 24, 28))
+    model = PointedNull(spacing=spacing, sure=40.0, crop=(32, 64, 64))
+    points = told(((4, 20, 22), 1), ((9, 8, 14), 2))
+    found = run(image, model, points=points).labels
+    assert found[4, 20, 22] == 1 != labels[4, 20, 22]
+    assert found[9, 8, 14] == 2 != labels[9, 8, 14]
+
+
+def test_crops_without_a_point_are_answered_as_ever():
+    """To the bit: what no crop with a point reaches has the very probabilities that it had."""
+    image, _ = blocks((20, 24, 28))
+
+    class Pointed(Seeing, PointedNull):
+        pass
+
+    model = Pointed(crop=(8, 8, 8))
+    plain, pointed = (run(image, model, keep=["probabilities"], points=p) for p in (None, told(((2, 3, 4), 2))))
+    changed = (plain.probabilities != pointed.probabilities).any(axis=0)
+    reached = np.argwhere(changed).max(axis=0)
+    assert changed.any()
+    assert (reached < 8).all()
+    assert model.config.volume.overlap > 0
+
+
+def test_a_point_shows_in_the_prompt_too():
+    image, _ = blocks((20, 24, 28))
+    result = run(image, PointedNull(), keep=["prompt"], points=told(((2, 3, 4), 2)))
+    assert result.prompt.shape == image.shape
+    assert result.labels[2, 3, 4] == 2
+    assert result.points.labels.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [({}, r"null_volume takes no points: .* with points = 3 in"), ({"points": 3}, "its ONNX file takes none")],
+)
+def test_a_model_that_nobody_can_click_at_says_so(network, message):
+    image, _ = blocks()
+    with pytest.raises(ValueError, match=message):
+        run(image, PromptedNull(replace(config(), network=network)), points=told(((1, 1, 1), 1)))

@@ -44,6 +44,18 @@ class PromptedNull(NullVoxelModel):
         return VoxelAnswer(self.logits(crops), cells)
 
 
+class PointedNull(PromptedNull):
+    """`PromptedNull` that believes a user: what lies around a point, a voxel far, has the class of the point."""
+
+    def corrected(self, crops, points):
+        logits, prompt = self.answer(crops)
+        for place, label in zip(points.coords, points.labels, strict=True):
+            near = tuple(slice(max(0, round(float(p)) - 1), round(float(p)) + 2) for p in place)
+            logits[0, :, *near] = -self.sure
+            logits[0, label, *near] = self.sure
+        return VoxelAnswer(logits, prompt)
+
+
 class Seeing(NullVoxelModel):
     """A model whose answer depends on all of the crop: a local mean, and where in the crop a voxel lies."""
 

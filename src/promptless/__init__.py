@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from promptless.clicks import Click as Click
     from promptless.editing import edit as edit
     from promptless.embeddings import Embeddings as Embeddings
     from promptless.evaluation import Evaluation as Evaluation
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Click",
     "Embeddings",
     "Evaluation",
     "Image",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Click": "clicks",
     "Embeddings": "embeddings",
     "Evaluation": "evaluation",
     "Image": "image",

@@ -177,6 +177,14 @@ def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None
     """
     if not manifest.exists():
         return False
+    record = recorded(job, manifest, request)
+    written = manifests.written(record, manifest.parent)
+    whole = "labels" in written and manifests.vouches(record, "labels", written["labels"])
+    return whole and all(p.is_file() for p in written.values()) and (kept is None or kept.folder.is_dir())
+
+
+def recorded(job: Job, manifest: Path, request: Request) -> manifests.Record:
+    """Return what a manifest says of the results of this very image and request; raise where they are of another."""
     record = manifests.read(manifest)
     differs = request.other(record, job.source)
     if differs:
@@ -184,9 +192,7 @@ def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None
             f"{manifest.parent} holds results named {job.name} that differ in: {', '.join(differs)}; "
             "--overwrite replaces them, another folder keeps both"
         )
-    written = manifests.written(record, manifest.parent)
-    whole = "labels" in written and manifests.vouches(record, "labels", written["labels"])
-    return whole and all(p.is_file() for p in written.values()) and (kept is None or kept.folder.is_dir())
+    return record
 
 
 def spare(todo: Mapping[Job, dict[str, outputs.Output]], folder: Path) -> None:

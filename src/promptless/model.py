@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from promptless.config import ModelConfig
 from promptless.image import Shape
+from promptless.prompts import Points
 
 Array = NDArray[np.float32]
 
@@ -111,6 +112,14 @@ class PromptedVoxelModel(VoxelModel, Protocol):
 
     def answer(self, crops: Array) -> VoxelAnswer:
         """Return the logits of crops as `logits` does, and the prompt that led to them."""
+
+
+@runtime_checkable
+class PointedVoxelModel(PromptedVoxelModel, Protocol):
+    """A model on volumes that a user can tell what is where."""
+
+    def corrected(self, crops: Array, points: Points) -> VoxelAnswer:
+        """Return what `answer` does of one crop, told the classes at some `points` (voxels of it)."""
 
 
 class Room(NamedTuple):

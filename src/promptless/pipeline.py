@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from promptless import direct, semantic, stitch, voxels
 from promptless import labels as label_images
 from promptless.classify import class_maps, classified
+from promptless.clicks import Click, entries, placed
 from promptless.config import DIRECT, SEMANTIC, VOXELS, ModelConfig
 from promptless.embeddings import Embeddings
 from promptless.errors import UnreadableImageError
@@ -49,6 +50,7 @@ def segment(
     tile: int | None = None,
     flips: bool | None = None,
     keep: Sequence[str] = (),
+    points: Sequence[Click] | None = None,
     progress: Progress = ...,
 ) -> VolumeSegmentation: ...
 
@@ -80,7 +82,7 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     min_score: float | None = None,
     tile: int | None = None,
     halo: int | None = None,
-    points: Points | None = None,
+    points: Points | Sequence[Click] | None = None,
     embeddings: Embeddings | None = None,
     frame: int | None = None,
     series: str | None = None,
@@ -107,26 +109,54 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     .zip, an array (z, y, x), or an `Image`. `frame` (from 0) chooses in a NIfTI file of four axes, `series` (name or
     UID) among DICOM series; `tile` bounds the sides of crops, `flips` says whether mirrored views are averaged (by
     default as the model's configuration has it), `keep` names "probabilities" and "prompt" where the result shall have
-    them. Of the other options only `progress` goes with it.
+    them. `points` are then clicks (`promptless.Click`) that say which class is where; crops without any are answered
+    as ever. Of the other options only `progress` goes with it.
     """
     model = load(model) if isinstance(model, str | Path) else model
     planar = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "halo": halo}
     if model.config.output == VOXELS:
-        unfit({**planar, "points": points, "embeddings": embeddings}, "planes", model.config)
-        return scanned(source, model, {"frame": frame, "series": series, "tile": tile, "flips": flips}, keep, progress)
+        unfit({**planar, "embeddings": embeddings}, "planes", model.config)
+        chosen = {"frame": frame, "series": series, "tile": tile, "flips": flips}
+        return scanned(source, model, chosen, keep, clicked(points), progress)
     unfit({"frame": frame, "series": series, "flips": flips, "keep": keep or None}, "scans", model.config)
     assert not isinstance(model, VoxelModel), "its output would say so"
-    return found_in(source, model, {**planar, "tile": tile}, points, embeddings, progress)
+    return found_in(source, model, {**planar, "tile": tile}, on_plane(points), embeddings, progress)
+
+
+def clicked(points: Points | Sequence[Click] | None) -> Sequence[Click]:
+    """Return a user's clicks in a scan; points of a plane are refused."""
+    if isinstance(points, Points):
+        raise ValueError("points of a scan say which class is there; give them as [promptless.Click((z, y, x), name)]")
+    return points or ()
+
+
+def on_plane(points: Points | Sequence[Click] | None) -> Points | None:
+    """Return a user's points in a plane; clicks in a scan are refused."""
+    if points is None or isinstance(points, Points):
+        return points
+    raise ValueError("points of a plane are on what is meant, or beside it; give them as promptless.Points.of(on, off)")
 
 
 def scanned(
-    source: Source, model: Model | VoxelModel, arguments: dict[str, Any], keep: Sequence[str], progress: Progress
+    source: Source,
+    model: Model | VoxelModel,
+    arguments: dict[str, Any],
+    keep: Sequence[str],
+    clicks: Sequence[Click],
+    progress: Progress,
 ) -> VolumeSegmentation:
     """Return the structures of a scan; where it comes from DICOM, with the series that it was read from."""
+    if clicks:
+        voxels.for_points(model)
     steps = Steps()
     with steps.timed("read"):
         image = opened_scan(source, model.config, arguments["frame"], arguments["series"])
-    result = voxels.segmented(image, model, {**arguments, "keep": list(keep)}, steps, progress)
+    frames = scans.frames(image)
+    points = placed(clicks, model.config.classes, frames, image.shape) if clicks else None
+    result = voxels.segmented(image, model, {**arguments, "keep": list(keep)}, steps, progress, points)
+    if points is not None:
+        told = entries(points, model.config.classes, frames)
+        result = replace(result, manifest=result.manifest | {"points": told})
     if not isinstance(source, str | Path):
         return result
     path = Path(source)

@@ -103,7 +103,10 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Points in array order, pixel (0, 0) having its centre at (0, 0): `coords` (n, ndim), `labels` (n,) 1 or 0."""
+    """Points in array order, pixel (0, 0) having its centre at (0, 0): `coords` (n, ndim), `labels` (n,) 1 or 0.
+
+    In a scan the labels are the classes that are there, 0 for none.
+    """
 
     coords: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -132,9 +135,24 @@ class Points:
         """Return the same points `offset` pixels further along each axis."""
         return Points(self.coords + np.asarray(offset, np.float32), self.labels)
 
-    def zoomed(self, factor: float) -> Points:
-        """Return the same points where pixels are `factor` times as many along each axis."""
-        return Points((self.coords + np.float32(0.5)) * np.float32(factor) - np.float32(0.5), self.labels)
+    def zoomed(self, factor: float | Sequence[float]) -> Points:
+        """Return the same points where pixels are `factor` times as many along each axis, or along all axes."""
+        scale = np.asarray(factor, np.float32)
+        return Points((self.coords + np.float32(0.5)) * scale - np.float32(0.5), self.labels)
+
+    def mirrored(self, axes: Sequence[int], shape: Shape) -> Points:
+        """Return the same points in an image of `shape` that is turned round along some axes."""
+        coords = self.coords.copy()
+        for axis in axes:
+            coords[:, axis] = shape[axis] - 1 - coords[:, axis]
+        return Points(coords, self.labels)
+
+    def within(self, region: tuple[slice, ...]) -> Points:
+        """Return the points whose pixel lies in a region, in coordinates of that region."""
+        starts, stops = (np.array([getattr(part, end) for part in region]) for end in ("start", "stop"))
+        pixels = np.floor(self.coords + 0.5)
+        inside = ((pixels >= starts) & (pixels < stops)).all(axis=1)
+        return self.take(inside).moved(tuple(-starts))
 
     def padded(self, tokens: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return coordinates and labels of at least `tokens` points, the last of them padding, labelled -1."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from promptless.image import Image
 from promptless.masks import Masks
 from promptless.measure import kinds, measure, table
-from promptless.prompts import Prompts
+from promptless.prompts import Points, Prompts
 from promptless.structures import structures
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class VolumeSegmentation:
 
     `labels` (z, y, x) has 0 for the background and 1, 2, ... for the classes, on the scan's own grid. Where they were
     asked to be kept, `probabilities` (1 + classes, z, y, x) are in units of 1 / 255, and `prompt` (z, y, x) is the
-    length of the model's dense prompt. `manifest` says how it was made.
+    length of the model's dense prompt. `points` are a user's, in voxels of the labels, labelled with classes.
+    `manifest` says how it was made.
     """
 
     image: Image
@@ -160,6 +161,7 @@ class VolumeSegmentation:
     prompt: NDArray[np.float16] | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
     series: Series | None = None
+    points: Points | None = None
 
     @cached_property
     def structures(self) -> Objects:

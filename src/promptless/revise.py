@@ -7,21 +7,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from promptless import editing
-from promptless.batch import Job, Outcome, keep_foreign, requested, spare
+from promptless import editing, voxels
+from promptless.batch import (
+    Job,
+    Outcome,
+    Request,
+    keep_foreign,
+    outputs_of,
+    recorded,
+    requested,
+    spare,
+)
+from promptless.clicks import Click, Clicks
 from promptless.config import DIRECT, SEMANTIC
 from promptless.embeddings import Embeddings
 from promptless.io import outputs, saved
 from promptless.io.hashes import sha256
-from promptless.model import Model
+from promptless.io.manifests import Record
+from promptless.model import Model, VoxelModel
 from promptless.pipeline import opened, segment
-from promptless.prompts import Points, Prompts
+from promptless.prompts import Points, Position, Prompts
 from promptless.result import Segmentation
 from promptless.semantic import NO_EDITING, given
 from promptless.view import View
 
 Progress = Callable[[int, int], None]
-Clicks = list[tuple[float, ...]]
+Positions = list[Position]
 DECISIVE = ("page", "channel", "mpp", "min_score")
 """Arguments that decide what is seen and kept; an edit takes them from the result that it goes on from."""
 
@@ -31,8 +42,8 @@ class Revision:
     """What a user wants changed: edited prompts, or clicks merged with those that are there."""
 
     prompts: Path | None = None
-    positive: Clicks | None = None
-    negative: Clicks | None = None
+    positive: Positions | None = None
+    negative: Positions | None = None
 
     def of(self, previous: Segmentation) -> Prompts:
         """Return all prompts that the user wants; raise where their file is for another image."""
@@ -44,6 +55,23 @@ class Revision:
                 )
             previous = replace(previous, prompts=prompts)
         return editing.clicked(previous, self.positive or [], self.negative or [])
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """What a user says is where in a scan: a file of all clicks, or else the earlier ones; and `clicks` that join."""
+
+    file: Path | None = None
+    clicks: Sequence[Click] = ()
+
+    def after(self, before: Record, scan: Path) -> list[Click]:
+        """Return all clicks, `before` being the manifest of the earlier result; raise where the file is of another."""
+        if self.file is None:
+            return [*(Click(entry["point"], entry["class"]) for entry in before.get("points", ())), *self.clicks]
+        told = Clicks.load(self.file)
+        if told.image not in ("", sha256(scan)):
+            raise ValueError(f'{self.file} is for another scan; if it is meant for this one, set its "image" to ""')
+        return [*told.items, *self.clicks]
 
 
 def revise(
@@ -108,6 +136,39 @@ def asked_again(
     return replace(result, manifest=result.manifest | kept)  # so that a batch that is repeated knows it
 
 
+def corrected(
+    job: Job,
+    model: VoxelModel,
+    folder: Path,
+    pointed: Pointed,
+    *,
+    overwrite: bool = False,
+    also: Sequence[str] = (),
+    progress: Progress = lambda done, total: None,
+    **options: Any,
+) -> Outcome:
+    """Segment a scan with a user's clicks and save it in `folder`, in the place of what was found without them.
+
+    Clicks that the result in `folder` was made with stay, unless `overwrite`, or a file has all that there are. A batch
+    that is repeated skips what is saved here.
+    """
+    voxels.for_points(model)
+    place, asked = folder / job.below, requested(model, options)
+    manifest = outputs.paths(place, job.name, outputs_of(job, model, (), None))["manifest"]
+    there = not overwrite and manifest.exists()
+    before = recorded(job, manifest, Request(asked, frozenset(), None)) if there else {}
+    more = {*also, *before.get("outputs", {})} & {*outputs.SCANS_ON_REQUEST}
+    kinds = outputs_of(job, model, sorted(more), None)
+    spare({job: kinds}, folder)
+    if not overwrite:
+        keep_foreign(outputs.foreign(place, job.name, kinds))
+    every = pointed.after(before, job.source)
+    result = segment(job.source, model, keep=sorted(more), points=every, progress=progress, **options)
+    result = replace(result, manifest=result.manifest | {"requested": asked})
+    paths = outputs.save(result, place, job.name, kinds)
+    return Outcome(job, "done", result.n_objects, result.image.origin, points_of_yours(len(every)), paths)
+
+
 def own_prompts(job: Job) -> str:
     """Return the name of an image's prompts file, which a user may edit in its place."""
     return f"{job.name}{outputs.WRITERS['prompts'].suffix}"
@@ -135,13 +196,17 @@ def as_before(name: str, record: dict[str, Any], options: dict[str, Any]) -> Any
 def summary(result: Segmentation) -> str:
     """Return what the last edit did, in words."""
     if "edits" not in result.manifest:
-        n = len(given(result))
-        return f"{n} point{'' if n == 1 else 's'} of yours"
+        return points_of_yours(len(given(result)))
     last = result.manifest["edits"][-1]
     done = {word: len(last[word]) for word in ("added", "edited", "deleted", "without_object")}
     told = ", ".join(f"{n} {word.replace('_', ' an ')}" for word, n in done.items() if n)
     changed = sum(done.values()) > done["without_object"]
     return told if changed else f"nothing changed; {told}".strip("; ")
+
+
+def points_of_yours(n: int) -> str:
+    """Return with how many points a result was made."""
+    return f"{n} point{'' if n == 1 else 's'} of yours"
 
 
 def earlier(job: Job, folder: Path, revision: Revision, options: dict[str, Any]) -> Segmentation | None:

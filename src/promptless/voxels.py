@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import combinations, product
 from math import prod
@@ -29,7 +29,17 @@ from promptless.crops import Stops, padding, stops
 from promptless.image import Image, Shape
 from promptless.intensity import standardised, window_of
 from promptless.io.readers import memory
-from promptless.model import Array, MeasuredVoxelModel, Model, PromptedVoxelModel, Room, VoxelModel
+from promptless.model import (
+    Array,
+    MeasuredVoxelModel,
+    Model,
+    PointedVoxelModel,
+    PromptedVoxelModel,
+    Room,
+    VoxelAnswer,
+    VoxelModel,
+)
+from promptless.prompts import Points
 from promptless.record import Steps, of_scan
 from promptless.resample import along, resample, spaced, weights
 from promptless.result import VolumeSegmentation
@@ -61,6 +71,7 @@ class Plan:
     stops: tuple[Stops, ...]  # along each axis of what is seen, padded
     mirrors: tuple[tuple[int, ...], ...]  # axes to turn round, once per view of a crop
     channels: int  # classes, the background among them
+    points: Points | None = None  # a user's, in voxels of what is seen, padded; their labels are classes
 
     @cached_property
     def padding(self) -> list[tuple[int, int]]:
@@ -81,6 +92,11 @@ class Plan:
     def planes(self) -> int:
         """How many planes are answered for at once."""
         return max(1, SLAB // (self.channels * max(prod(self.own[1:]), prod(self.seen[1:]))))
+
+    def told(self, *region: slice) -> Points | None:
+        """Return the user's points in a crop, in voxels of it; None where there are none."""
+        points = None if self.points is None else self.points.within(region)
+        return points if points else None
 
 
 class Sight(Protocol):
@@ -114,20 +130,27 @@ class Seen:
 
 
 def segmented(
-    image: Image, model: Model | VoxelModel, arguments: dict[str, Any], steps: Steps, progress: Progress
+    image: Image,
+    model: Model | VoxelModel,
+    arguments: dict[str, Any],
+    steps: Steps,
+    progress: Progress,
+    points: Points | None = None,
 ) -> VolumeSegmentation:
     """Return the class of every voxel of a scan, on its own grid.
 
-    `arguments` are `tile`, `flips` and `keep` of `promptless.segment`.
+    `arguments` are `tile`, `flips` and `keep` of `promptless.segment`; `points` a user's, in voxels (z, y, x) of the
+    scan, labelled with classes.
     """
-    able = for_volumes(model)
-    planned = plan(image, able.config, arguments["tile"], arguments["flips"])
+    able = for_volumes(model) if points is None else for_points(model)
+    planned = pointed(plan(image, able.config, arguments["tile"], arguments["flips"]), points)
     keep = checked(arguments["keep"], able)
     check_room(planned, image, able, keep)
     with steps.timed("look"):
         seen = look(image, able.config, planned)
     result = classified(seen, planned, able, keep, steps, progress)
-    return VolumeSegmentation(image, *result, of_scan(image, able.config, arguments, planned.n_crops, steps))
+    record = of_scan(image, able.config, arguments, planned.n_crops, steps)
+    return VolumeSegmentation(image, *result, record, points=points)
 
 
 def classified(
@@ -149,6 +172,22 @@ def for_volumes(model: Model | VoxelModel) -> VoxelModel:
     if not isinstance(model, VoxelModel):
         raise ValueError(f"{model.config.name} says it is for volumes, but has no logits of crops; export it again")
     return model
+
+
+def for_points(model: Model | VoxelModel) -> PointedVoxelModel:
+    """Return a model that a user can tell what is where; raise where nothing in it listens."""
+    if isinstance(model, PointedVoxelModel):
+        return model
+    if model.config.network.get("points"):
+        raise ValueError(
+            f"{model.config.name} was trained with clicks, and its ONNX file takes none; give the folder that it was "
+            "exported from, which runs on torch, or leave the points out"
+        )
+    raise ValueError(
+        f"{model.config.name} takes no points: it was trained without clicks; train it with points = "
+        f"{1 + len(model.config.classes)} in [model.network] of its recipe (recipes/autoprosam_clicks.toml), or leave "
+        "the points out"
+    )
 
 
 def checked(keep: Collection[str], model: VoxelModel) -> Collection[str]:
@@ -180,6 +219,15 @@ def laid(own: Shape, seen: Shape, crop: Shape, config: ModelConfig, flips: bool 
     along_axes = tuple(stops(n, side, volume.overlap, volume.blend) for n, side in zip(lengths, crop, strict=True))
     views = mirrors(config) if (volume.flips if flips is None else flips) else ((),)
     return Plan(own, seen, crop, along_axes, views, 1 + len(config.classes))
+
+
+def pointed(planned: Plan, points: Points | None) -> Plan:
+    """Return a plan with a user's points, given in voxels of the scan, where they are in what is seen."""
+    if points is None:
+        return planned
+    zoom = [n / own for n, own in zip(planned.seen, planned.own, strict=True)]
+    before = tuple(before for before, _ in planned.padding)
+    return replace(planned, points=points.zoomed(zoom).moved(before))
 
 
 def of_volume(config: ModelConfig) -> VolumeConfig:
@@ -329,7 +377,8 @@ def slide(
     for number, ((planes, across), end) in list(enumerate(zip(depth.spans, ends, strict=True)))[reaching:]:
         for (rows, down), (columns, along_row) in product(*(axis.spans for axis in inside)):
             with steps.timed("network"):
-                said = view(model, seen.crop(planes, rows, columns), planned, prompted)
+                told = planned.told(planes, rows, columns)
+                said = view(model, seen.crop(planes, rows, columns), planned, prompted, told)
             with steps.timed("blend"):
                 held[:, :, rows, columns] += said * across[:, None, None] * np.outer(down, along_row)
             done += 1
@@ -343,12 +392,13 @@ def slide(
         held[:, rest:] = 0
 
 
-def view(model: VoxelModel, crop: Array, planned: Plan, prompted: bool) -> Array:
-    """Return what a model says of a crop (z, y, x), averaged over its mirrored views."""
+def view(model: VoxelModel, crop: Array, planned: Plan, prompted: bool, points: Points | None = None) -> Array:
+    """Return what a model says of a crop (z, y, x) and of a user's points in it, averaged over its mirrored views."""
     total = np.zeros((planned.channels + prompted, *crop.shape), np.float32)
     for axes in planned.mirrors:
         asked = np.ascontiguousarray(np.flip(crop, axes))[None, None]
-        said = answered(model, asked) if prompted else model.logits(asked)[0]
+        turned = None if points is None else points.mirrored(axes, crop.shape)
+        said = answered(model, asked, turned) if prompted else spoken(model, asked, turned)
         if said.shape != total.shape:
             raise ValueError(f"{model.config.name} answers with {said.shape} for {total.shape}; export it again")
         total += np.flip(said, tuple(axis + 1 for axis in axes))
@@ -356,12 +406,23 @@ def view(model: VoxelModel, crop: Array, planned: Plan, prompted: bool) -> Array
     return total
 
 
-def answered(model: VoxelModel, crops: Array) -> Array:
+def spoken(model: VoxelModel, crops: Array, points: Points | None) -> Array:
+    """Return the logits of one crop."""
+    return np.asarray(model.logits(crops)[0] if points is None else corrected(model, crops, points).logits[0])
+
+
+def answered(model: VoxelModel, crops: Array, points: Points | None) -> Array:
     """Return logits and, as the last channel, the length of the dense prompt, of one crop."""
     assert isinstance(model, PromptedVoxelModel), "this was checked before"
-    (logits,), (prompt,) = model.answer(crops)
+    (logits,), (prompt,) = model.answer(crops) if points is None else corrected(model, crops, points)
     steps = tuple(cells / n for cells, n in zip(prompt.shape, logits.shape[1:], strict=True))
     return np.concatenate([logits, resample(prompt, logits.shape[1:], (0.0,) * 3, steps)[None]])
+
+
+def corrected(model: VoxelModel, crops: Array, points: Points) -> VoxelAnswer:
+    """Return what a model answers to one crop in which a user has said what is where."""
+    assert isinstance(model, PointedVoxelModel), "this was checked before"
+    return model.corrected(crops, points)
 
 
 def certain(slabs: Iterable[Array], planned: Plan) -> Iterator[Array]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -39,8 +40,8 @@ from promptless.config import DIRECT, VOXELS
 if TYPE_CHECKING:
     from promptless.batch import Job, Outcome
     from promptless.config import ModelConfig
-    from promptless.model import Model
-    from promptless.revise import Revision
+    from promptless.model import AnyModel, Model
+    from promptless.revise import Pointed, Revision
 
 
 def segment(
@@ -62,9 +63,16 @@ def segment(
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Decode what was edited in a prompts file (one image).")
     ] = None,
-    point: Annotated[list[str] | None, typer.Option(metavar="Y,X", help="There is an object here (one image).")] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option(metavar="Y,X", help="There is an object here; in a scan Z,Y,X=CLASS (one image)."),
+    ] = None,
     negative: Annotated[
-        list[str] | None, typer.Option(metavar="Y,X", help="This is not part of the object here (one image).")
+        list[str] | None,
+        typer.Option(metavar="Y,X", help="This is not part of the object here; in a scan Z,Y,X (one image)."),
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="What is where, of what was wrong in a scan (one scan).")
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -124,6 +132,7 @@ def segment(
             prompts=prompts,
             point=point,
             negative=negative,
+            points=points,
             also=also,
             overlay=overlay,
             recursive=recursive,
@@ -156,7 +165,7 @@ def segment(
     one_of(overlay or outputs.PLAIN, outputs.OVERLAYS, "--overlay")
     planar: dict[str, Any] = {"channel": channel, "page": page, "mpp": mpp, "min_score": min_score, "halo": halo}
     planar |= {"also": more or None, "overlay": overlay, "keep_embedding": keep_embedding, "teacher": teacher}
-    clicks = {"prompts": prompts, "point": point, "negative": negative}
+    given = Given(prompts, points, point or [], negative or [])
     of_scans: dict[str, Any] = {"frame": frame, "series": series, "flips": flips}
     of_scans |= {"save_probabilities": save_probabilities, "save_prompt": save_prompt}
     with reporting(verbose, "interrupted; what was finished is kept, and skipped next time"):
@@ -165,15 +174,15 @@ def segment(
         from promptless.loading import load
 
         loaded = load(model, threads=threads, device=device)
-        only(loaded.config, planar | clicks, of_scans)
+        only(loaded.config, planar | {"prompts": prompts}, of_scans | {"points": points})
         todo = work(images, recursive, output, loaded.config)
         options = chosen(loaded.config, planar, of_scans, tile) | {"overwrite": overwrite}
         writable(output)
         outcomes: list[Outcome] = []
-        if any(clicks.values()):
-            revision = asked(todo, prompts, point or [], negative or [])
-            options["teacher"] = taught(loaded.config, teacher, threads, device)
-            outcomes.append(revised(todo[0], loaded, output, revision, quiet, **options))
+        if any(given):
+            if loaded.config.output != VOXELS:
+                options["teacher"] = taught(loaded.config, teacher, threads, device)
+            outcomes.append(edited(todo, loaded, given, output, quiet, options))
             typer.echo(as_line(outcomes[0]) if as_json else as_text(outcomes[0]))
             finish(outcomes, 0, quiet)
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
@@ -239,41 +248,71 @@ def chosen(config: ModelConfig, planar: dict[str, Any], of_scans: dict[str, Any]
     return {**kept, "tile": tile, "halo": halo, "also": planar["also"] or ()}
 
 
-def asked(todo: list[Job], prompts: Path | None, point: list[str], negative: list[str]) -> Revision:
-    """Return what the options about prompts want of the one image that they may be given with."""
-    from promptless.revise import Revision
+class Given(NamedTuple):
+    """The options by which a user says what is wrong in one image."""
+
+    prompts: Path | None
+    points: Path | None
+    point: list[str]
+    negative: list[str]
+
+
+def edited(
+    todo: list[Job], model: AnyModel, given: Given, output: Path, quiet: bool, options: dict[str, Any]
+) -> Outcome:
+    """Edit the one image that options about prompts and points may be given with, under a progress bar of its own."""
+    from promptless import revise
+    from promptless.batch import BatchProgress
 
     if len(todo) > 1:
         raise typer.BadParameter(f"it speaks of one image, but there are {len(todo)}", param_hint="--prompts, --point")
+    of_scan = model.config.output == VOXELS
+    story: Callable[..., Outcome] = revise.corrected if of_scan else revise.revise
+    wanted, job = clicked(given) if of_scan else asked(given), todo[0]
+    with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
+        told = BatchProgress(advance, 0, job.source.name)
+        return story(job, model, output, wanted, progress=told, **options)
+
+
+def asked(given: Given) -> Revision:
+    """Return what the options about prompts want of an image."""
+    from promptless.revise import Revision
+
     return Revision(
-        prompts, [position(text, "--point") for text in point], [position(t, "--negative") for t in negative]
+        given.prompts,
+        [position(text, "--point") for text in given.point],
+        [position(text, "--negative") for text in given.negative],
     )
 
 
-def position(text: str, option: str) -> tuple[float, ...]:
-    """Return the pixel position "Y,X"."""
+def clicked(given: Given) -> Pointed:
+    """Return what the options about points say of a scan."""
+    from promptless.clicks import NOTHING, Click
+    from promptless.revise import Pointed
+
+    clicks = []
+    for text in given.point:
+        place, _, name = text.partition("=")
+        if not name:
+            raise typer.BadParameter(f"{text!r} names no class; write it as Z,Y,X=CLASS", param_hint="--point")
+        clicks.append(Click(position(place, "--point", IN_SCAN), name))
+    clicks += [Click(position(text, "--negative", IN_SCAN), NOTHING) for text in given.negative]
+    return Pointed(given.points, clicks)
+
+
+IN_PLANE, IN_SCAN = "Y,X", "Z,Y,X"
+
+
+def position(text: str, option: str, axes: str = IN_PLANE) -> tuple[float, ...]:
+    """Return the pixel position "Y,X", or voxel "Z,Y,X"."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) < 2 or not all(math.isfinite(value) for value in values):
-        raise typer.BadParameter(f"{text!r} is not a position; write it as Y,X in pixels from 0", param_hint=option)
+    enough = len(values) >= 2 if axes == IN_PLANE else len(values) == 3
+    if not enough or not all(math.isfinite(value) for value in values):
+        raise typer.BadParameter(f"{text!r} is not a position; write it as {axes}, counted from 0", param_hint=option)
     return values
-
-
-def revised(job: Job, model: Model, output: Path, revision: Revision, quiet: bool, **options: Any) -> Outcome:
-    """Edit one image under a progress bar of its own."""
-    from promptless.revise import revise
-
-    with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
-        return revise(
-            job,
-            model,
-            output,
-            revision,
-            progress=lambda done, total: advance(done / total, job.source.name),
-            **options,
-        )
 
 
 def as_text(outcome: Outcome) -> str:

@@ -19,7 +19,9 @@ from promptless.networks.checkpoints import WEIGHTS
 from promptless.networks.direct import Direct
 from promptless.networks.footprint import peak_bytes
 from promptless.networks.promptable import Promptable
-from promptless.networks.volume.autoprosam import AutoProSam
+from promptless.networks.volume.autoprosam import Answer, AutoProSam
+from promptless.networks.volume.generator import of_classes
+from promptless.prompts import Points
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -117,14 +119,31 @@ class TorchPromptedVoxelModel(TorchVoxelModel):
     @torch.inference_mode()
     def answer(self, crops: Array) -> VoxelAnswer:
         """Return the logits of crops, and the length of the dense prompt at each of its cells."""
-        logits, prompt = self.network.answer(self.tensor(crops))
-        assert prompt is not None
-        return VoxelAnswer(logits.float().cpu().numpy(), prompt.float().norm(dim=1).cpu().numpy())
+        return told(self.network.answer(self.tensor(crops)))
+
+
+class TorchPointedVoxelModel(TorchPromptedVoxelModel):
+    """An AutoProSAM that a user can click at; see `promptless.model.PointedVoxelModel`."""
+
+    @torch.inference_mode()
+    def corrected(self, crops: Array, points: Points) -> VoxelAnswer:
+        """Return the answer to a crop, told the classes at some points."""
+        places, classes = (self.tensor(array[None]) for array in (points.coords, points.labels))
+        given = of_classes(places, classes, self.network.config.points)
+        return told(self.network.answer(self.tensor(crops), given))
+
+
+def told(answer: Answer) -> VoxelAnswer:
+    """Return what a network that prompts itself answers as arrays, of its prompt the length."""
+    assert answer.prompt is not None
+    return VoxelAnswer(answer.logits.float().cpu().numpy(), answer.prompt.float().norm(dim=1).cpu().numpy())
 
 
 def voxel_model(
     network: nn.Module, config: ModelConfig, threads: int | None = None, device: str | None = None
 ) -> TorchVoxelModel:
-    """Return a network on volumes as a model, one that shows its prompt where it has one."""
-    prompted = isinstance(network, AutoProSam) and network.generator is not None
-    return (TorchPromptedVoxelModel if prompted else TorchVoxelModel)(network, config, threads, device)
+    """Return a network on volumes as a model, one that shows its prompt, or can be clicked at, where that is so."""
+    if not isinstance(network, AutoProSam) or network.generator is None:
+        return TorchVoxelModel(network, config, threads, device)
+    pointed = network.config.points == network.config.classes
+    return (TorchPointedVoxelModel if pointed else TorchPromptedVoxelModel)(network, config, threads, device)

@@ -87,9 +87,23 @@ def correction(mask: Mask, number: int, found: dict[int, Mask], rng: np.random.G
 
 def inside(mask: Mask, rng: np.random.Generator) -> Array:
     """Return one pixel (1, ndim) of the object, the likelier the further inside it lies."""
-    depth = ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[(slice(1, -1),) * mask.pixels.ndim].ravel()
-    flat = rng.choice(depth.size, p=depth / depth.sum())
-    return np.array([np.unravel_index(flat, mask.pixels.shape)], np.float32) + np.array(mask.start, np.float32)
+    depths = depth(mask).ravel()
+    return pixel(mask, int(rng.choice(depths.size, p=depths / depths.sum())))
+
+
+def deepest(mask: Mask) -> Array:
+    """Return the pixel (1, ndim) of the object that lies furthest inside it."""
+    return pixel(mask, int(depth(mask).argmax()))
+
+
+def depth(mask: Mask) -> NDArray[np.float64]:
+    """Return how far inside the object each pixel of its crop lies, in pixels."""
+    return np.asarray(ndimage.distance_transform_edt(np.pad(mask.pixels, 1))[(slice(1, -1),) * mask.pixels.ndim])
+
+
+def pixel(mask: Mask, number: int) -> Array:
+    """Return the pixel (1, ndim) of an object's crop with this number, counted along the flattened crop."""
+    return np.array([np.unravel_index(number, mask.pixels.shape)], np.float32) + np.array(mask.start, np.float32)
 
 
 def jittered_box(mask: Mask, rng: np.random.Generator) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptless.clicks import LABELS, MM, OWN
 from promptless.errors import UnreadableImageError
 from promptless.image import Image
 
@@ -41,6 +42,20 @@ def read_labels(path: Path, like: Image) -> NDArray[np.integer[Any]]:
     from promptless.io.scans import nifti
 
     return nifti.read_labels(path, like)
+
+
+def frames(image: Image) -> dict[str, NDArray[np.float64]]:
+    """Return what takes voxels (z, y, x, 1) of a scan to each of the spaces that a user may tell places in.
+
+    A scan that came from no file is its own array; where it does not say where it lies, there are no millimetres.
+    """
+    there = {MM: image.affine} if image.affine is not None else {}
+    own = np.eye(4)
+    if image.header:
+        from promptless.io.scans import nifti
+
+        own = nifti.onto_file(image)
+    return {OWN: own, LABELS: np.eye(4), **there}
 
 
 def need(path: Path, *packages: str) -> None:

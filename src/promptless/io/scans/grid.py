@@ -38,6 +38,13 @@ def to_file_order(voxels: NDArray[Any], affine: Affine) -> NDArray[Any]:
     return np.asarray(nibabel.apply_orientation(voxels.T, turns))
 
 
+def onto_file(affine: Affine, shape: Shape) -> Affine:
+    """Return what takes (z, y, x, 1) of a scan to (k, j, i, 1) of its file, of this affine and `shape` (i, j, k)."""
+    turns = nibabel.orientations.inv_ornt_aff(nibabel.io_orientation(affine), shape)
+    reverse = [2, 1, 0, 3]
+    return np.asarray(turns[np.ix_(reverse, reverse)], np.float64)
+
+
 def boxes_in_file(boxes: NDArray[np.int64], shape: Shape, affine: Affine) -> NDArray[np.int64]:
     """Return boxes (n, axis, start and stop) in a scan of `shape` (z, y, x) along the axes (i, j, k) of its file."""
     turns = nibabel.orientations.ornt_transform(ORDERED, nibabel.io_orientation(affine)).astype(int)

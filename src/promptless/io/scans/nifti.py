@@ -317,6 +317,12 @@ def written(like: Image) -> Any:
     return ours
 
 
+def onto_file(image: Image) -> grid.Affine:
+    """Return what takes (z, y, x, 1) of a scan to (k, j, i, 1) of its file."""
+    header = written(image)
+    return grid.onto_file(header.get_best_affine(), extent(header))
+
+
 def orientation(image: Image) -> str:
     """Return where the axes (i, j, k) of a scan's file run, as nibabel has it: "RAS" is right, front, head."""
     return "".join(nibabel.aff2axcodes(written(image).get_best_affine()))

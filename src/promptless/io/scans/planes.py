@@ -12,8 +12,9 @@ from PIL import ImageDraw, ImageFont
 
 from promptless.image import Image, Shape
 from promptless.io.classes import Colour, colour
-from promptless.io.overlay import two_wide
+from promptless.io.overlay import cross, dot, stamp, two_wide
 from promptless.normalise import intensity_range, scaled
+from promptless.prompts import Points
 from promptless.resample import resample
 from promptless.result import VolumeSegmentation
 
@@ -26,6 +27,8 @@ FILLED = 0.22
 """How much of its colour a structure has inside its contour."""
 AROUND = 20.0
 """Millimetres around what was found of which the grey values decide what is black and white."""
+MARK = 12
+"""Pixels: the size of a user's point."""
 INK, PAPER, QUIET = (235, 235, 235), (16, 16, 18), (150, 150, 150)
 HEAT: tuple[Colour, ...] = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 """Colours from the least to the most (inferno)."""
@@ -54,14 +57,18 @@ VIEWS = (
 
 
 def overlay(segmentation: VolumeSegmentation) -> Picture:
-    """Return three planes of a scan with a contour around every structure, and their names and volumes."""
-    image, labels = segmentation.image, segmentation.labels
-    at = middle(labels)
+    """Return three planes of a scan with a contour around every structure, and their names and volumes.
+
+    A user's points are marked; the planes then meet at the last of them.
+    """
+    image, labels, points = segmentation.image, segmentation.labels, segmentation.points
+    at = voxel(points) if points else middle(labels)
     low, high = contrast(image, labels, at)
     panels = []
     for view, size in zip(VIEWS, sizes(image), strict=True):
         grey = shown(image.data[0], view, at, size, low, high)
-        panels.append(captioned(outlined(grey, enlarged(cut(labels, view, at), size)), view))
+        picture = outlined(grey, enlarged(cut(labels, view, at), size))
+        panels.append(captioned(marked(picture, view, at, labels.shape, points) if points else picture, view))
     return beside([*panels, legend(segmentation, panels[0].shape[0])])
 
 
@@ -82,6 +89,25 @@ def heat(segmentation: VolumeSegmentation) -> Picture:
         tinted[lines] = INK
         panels.append(captioned(tinted, view))
     return beside([*panels, ramp(least, most, panels[0].shape[0])])
+
+
+def voxel(points: Points) -> Shape:
+    """Return the voxel that the last of a user's points is at."""
+    return tuple(int(place) for place in np.floor(points.coords[-1] + 0.5))
+
+
+def marked(picture: Picture, view: View, at: Shape, shape: Shape, points: Points) -> Picture:
+    """Return a panel with a user's points: a dot in the colour of a class, a cross for none; small beside the plane."""
+    canvas = PillowImage.fromarray(picture)
+    for place, label in zip(points.coords, points.labels.tolist(), strict=True):
+        near = abs(place[view.axis] - at[view.axis]) <= 0.5
+        y, x = (
+            (1 - (where + 0.5) / n) * pixels
+            for where, n, pixels in zip(across(place, view), across(shape, view), picture.shape, strict=False)
+        )
+        size = MARK if near else MARK // 2
+        stamp(canvas, dot(size) if label else cross(size), colour(label) if label else INK, (y, x))
+    return np.asarray(canvas)
 
 
 def middle(labels: NDArray[np.integer]) -> Shape:

@@ -40,7 +40,7 @@ class AutoProSamConfig:
     start: str = "published"  # of slice and depth embedding
     generator: str = "last"
     decoder: str = "mlam"
-    points: int = 0  # channels of a user's points
+    points: int = 0  # channels of a user's points; as many as `classes` where a click says what is there
     window: int = 8  # tokens per side
     depth: int = 32  # entries of the depth embedding
     upsampling: int = 4  # pixels of SAM per voxel

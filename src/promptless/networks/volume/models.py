@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import load_file, save_file
@@ -19,7 +21,8 @@ from promptless.networks.volume.rivals import SwinUnetrSizes, UnetSizes
 
 TRAINED = "trained.safetensors"
 """What was learned. Of an AutoProSAM that is not all: the rest is its backbone's."""
-
+POINTS = "generator.points.weight"
+"""What an AutoProSAM with a user's points has learned more than one without."""
 
 Sizes = AutoProSamConfig | UnetSizes | SwinUnetrSizes | CompactSizes
 
@@ -78,8 +81,16 @@ def load(folder: Path, config: ModelConfig, backbone: Backbone | None) -> nn.Mod
     return network.eval().requires_grad_(False)
 
 
-def fill(network: nn.Module, folder: Path) -> None:
-    """Give a network what another one of the same sizes, saved in a folder, has learned."""
-    state = single(load_file(folder / TRAINED))
+def begin_with(network: nn.Module, folder: Path) -> None:
+    """Give a fresh network what another one has learned, which may have been trained without a user's points.
+
+    Their weights then stay as they begin, at zero, so that both networks answer alike.
+    """
+    fill(network, folder, {name: value for name, value in learned_state(network).items() if name == POINTS})
+
+
+def fill(network: nn.Module, folder: Path, given: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+    """Give a network what another one of the same sizes, saved in a folder, has learned; `given` if it has not."""
+    state = {**given, **single(load_file(folder / TRAINED))}
     fit(state, learned_state(network)).check(str(folder / TRAINED), "a network of these sizes")
     network.load_state_dict(state, strict=False)

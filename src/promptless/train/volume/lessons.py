@@ -29,6 +29,7 @@ from promptless.train.distill import Distilling, DistillTask, HintTask
 from promptless.train.loop import Batch, Task
 from promptless.train.volume import cases, teachers
 from promptless.train.volume.cases import Case, Told
+from promptless.train.volume.clicks import ClickTask
 from promptless.train.volume.crops import Beside, Crops, nothing, reached
 from promptless.train.volume.loss import UNKNOWN, VoxelTask, dice_and_entropy
 from promptless.train.volume.recipe import UNLABELLED, VolumeRecipe
@@ -47,13 +48,21 @@ def begun(
 ) -> tuple[Task, Dataset[Batch]]:
     """Return the task of a recipe, and its crops of labelled cases, and of what the teacher alone speaks of."""
     if recipe.distill is None:
-        return VoxelTask(network), crops_of(recipe, seen)
+        return labelled_task(recipe, network), crops_of(recipe, seen)
     teacher = loading.load(recipe.distill.teacher, device=device)
     assert isinstance(teacher, VoxelModel), "the recipe was checked"
     kept = Answers(answers.place(), recipe.distill.cache_gb)
     parts = list(taught(seen, teacher, kept, tell)), list(alone(recipe, teacher, kept, run, tell))
     turns = Turns([crops_of(recipe, part, turn, answered) for turn, part in enumerate(parts) if part])
     return task_of(recipe.distill, network, teacher, turns), turns
+
+
+def labelled_task(recipe: VolumeRecipe, network: nn.Module) -> Task:
+    """Return the task of a recipe without a teacher: labels alone, and clicks where the network can be clicked at."""
+    if recipe.clicks is None:
+        return VoxelTask(network)
+    assert isinstance(network, AutoProSam), "the recipe was checked"
+    return ClickTask(network, recipe.clicks, recipe.seed)
 
 
 def crops_of(recipe: VolumeRecipe, seen: Sequence[Case], turn: int = 0, beside: Beside = nothing) -> Crops:

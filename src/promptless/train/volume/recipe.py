@@ -18,6 +18,7 @@ from promptless.train.distill import Distilling
 from promptless.train.recipes import data_folder, parsed, split_in
 from promptless.train.schedule import Schedule
 from promptless.train.volume import teachers
+from promptless.train.volume.clicks import Clicking
 from promptless.train.volume.variety import PUBLISHED, VARIETIES
 
 TRAIN = "train"
@@ -26,7 +27,7 @@ UNLABELLED = "unlabelled"
 """The part of the ids whose labels are not read; and in a recipe, a folder of other scans that have none."""
 LOOKS = 10
 """So often dev is looked at, where the recipe does not say; once, at the end, where it lasts so many minutes."""
-KNOWN = {"data", "seed", "start", "variety", "flips", TRAIN, "model", "ablate", "distill", UNLABELLED}
+KNOWN = {"data", "seed", "start", "variety", "flips", TRAIN, "model", "ablate", "distill", UNLABELLED, "clicks"}
 """What a recipe may say; `ablate` is for `promptless ablate`."""
 
 
@@ -45,6 +46,7 @@ class VolumeRecipe:
     start: Path | None = None  # a model of the same sizes, whose weights the training begins with
     distill: Distilling | None = None  # who teaches, and how; `model.teacher` has its hash
     unlabelled: Path | None = None  # a folder of scans that the teacher alone speaks of
+    clicks: Clicking | None = None  # how a user's clicks are simulated, where the network takes any
 
     @property
     def scans(self) -> list[Path]:
@@ -61,8 +63,10 @@ class VolumeRecipe:
         """Return what decides what the training yields, as JSON; a run goes on only where it is the same."""
         model = {"volume": asdict(self.model)["volume"], "network": self.model.network, "classes": self.model.classes}
         begun = {} if self.start is None else {"start": sha256(self.start / models.TRAINED)}
+        clicked = {} if self.clicks is None else {"clicks": asdict(self.clicks)}
         return {
             **begun,
+            **clicked,
             **self.teaching(),
             "seed": self.seed,
             "train": list(self.ids[TRAIN]),
@@ -104,6 +108,7 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     variety, flips = content.get("variety", PUBLISHED), content.get("flips", VOLUME_AXES)
     check_variety(variety, flips, where)
     distill = from_dict(Distilling, content["distill"], f"{where}, [distill]") if "distill" in content else None
+    model = on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where)
     recipe = VolumeRecipe(
         folder,
         split_in(folder / prepared.SPLIT),
@@ -112,8 +117,9 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
         look_every or looked_at_every(schedule),
         variety,
         flips,
-        on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where),
+        model,
         begun_with(content.get("start"), where),
+        clicks=clicking(content.get("clicks"), model, where),
     )
     unlabelled = content.get(UNLABELLED)
     return distilled(recipe, distill, None if unlabelled is None else Path(unlabelled), where)
@@ -125,6 +131,11 @@ def distilled(recipe: VolumeRecipe, how: Distilling | None, unlabelled: Path | N
         if unlabelled is not None:
             raise ValueError(f"{where} names scans without labels, and no teacher for them; add [distill]")
         return recipe
+    if recipe.clicks is not None:
+        raise ValueError(
+            f"{where} has a teacher and a network with points, and clicks are simulated by labels alone; leave out "
+            "[distill], or write points = 0"
+        )
     teacher = teachers.config_of(how.teacher)
     teachers.check(recipe.model, teacher)
     train, rest = shared_out(recipe.ids[TRAIN], how.labelled)
@@ -178,6 +189,24 @@ def begun_with(start: str | None, where: str) -> Path | None:
             f'{where} says start = "{start}", which holds no {models.TRAINED}; name a model on volumes'
         )
     return Path(start)
+
+
+def clicking(table: Mapping[str, Any] | None, model: ModelConfig, where: str) -> Clicking | None:
+    """Return how clicks are simulated for a network with channels for them; None for one without."""
+    channels, wanted = model.network.get("points", 0), 1 + len(model.classes)
+    if not channels:
+        if table is not None:
+            raise ValueError(
+                f"{where} has [clicks], and its network takes none; write points = {wanted} into [model.network], a "
+                "channel for each class and one for the background, or leave [clicks] out"
+            )
+        return None
+    if channels != wanted:
+        raise ValueError(
+            f"{where} says points = {channels}; there are {len(model.classes)} classes, and a click has one of them or "
+            f"the background: write points = {wanted}, or 0 for a network that takes no clicks"
+        )
+    return from_dict(Clicking, table or {}, f"{where}, [clicks]")
 
 
 def check_variety(variety: str, flips: str, where: str) -> None:

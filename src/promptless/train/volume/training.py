@@ -220,7 +220,7 @@ def followed(
     torch.manual_seed(recipe.seed)
     network = models.begun(recipe.model, backbone)
     if recipe.start is not None:
-        models.fill(network, recipe.start)
+        models.begin_with(network, recipe.start)
     assert recipe.model.volume is not None
     room.check(network, recipe.model.volume.crop, recipe.schedule, devices.find(device), processes.launched_count())
     look = Look(network, recipe, seen["dev"], run / TRAIN)
