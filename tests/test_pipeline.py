@@ -241,10 +241,15 @@ def test_a_model_for_volumes_gives_the_structures_of_a_scan():
     assert repr(result) == "VolumeSegmentation(2 of 2 structures in 20 x 24 x 28 voxels)"
 
 
-@pytest.mark.parametrize("option", [{"page": 0}, {"mpp": 1.0}, {"halo": 3}, {"points": Points.of(ndim=3)}])
+@pytest.mark.parametrize("option", [{"page": 0}, {"mpp": 1.0}, {"halo": 3}])
 def test_options_for_planes_do_not_go_with_a_scan(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))} is for models of planes, which null_volume is not"):
         segment(blocks()[0], NullVoxelModel(), **option)
+
+
+def test_points_of_a_plane_do_not_go_with_a_scan():
+    with pytest.raises(ValueError, match=r"say which class is there; give them as \[promptless.Click"):
+        segment(blocks()[0], NullVoxelModel(), points=Points.of(ndim=3))
 
 
 @pytest.mark.parametrize("option", [{"frame": 0}, {"series": "x"}, {"flips": False}, {"keep": ["prompt"]}])

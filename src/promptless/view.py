@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptless import direct
-from promptless.config import SEMANTIC, ModelConfig, ProposalConfig
+from promptless.config import SEMANTIC, ModelConfig
 from promptless.errors import UnreadableImageError
 from promptless.image import Image
 from promptless.model import ImageEmbedding, Model
 from promptless.normalise import intensity_range, normalise
+from promptless.prompts import Prompts
 from promptless.propose import propose
 from promptless.registry import model_hash
 from promptless.resample import resample
@@ -40,10 +41,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Seen:
-    """The embedding of a part of an image."""
+    """The embedding of a part of an image, and what is proposed there."""
 
     region: Region
     embedding: ImageEmbedding
+    proposed: Prompts
 
 
 @dataclass(frozen=True)
@@ -147,20 +149,20 @@ def glanced_at(view: View, model: Model) -> View:
     limit = model.config.kind.small_px
     if not limit or model.config.output == SEMANTIC:  # which tells no objects apart, nor how large they are
         return view
-    embedding = encode(view, Tile(glanced(view), glanced(view)), model)
-    if seem_small(embedding, model.config.proposals, limit):
-        return replace(view, zoom=2.0, align=1)
-    return replace(view, seen=Seen(glanced(view), embedding))
+    seen = glance(view, model)
+    return replace(view, zoom=2.0, align=1) if seem_small(seen.proposed, limit) else replace(view, seen=seen)
 
 
-def glanced(view: View) -> Region:
-    """Return the region in the middle of an image that is glanced at."""
-    return middle(view.image.shape, tuple(max(GLANCE, side) for side in view.in_image(GLANCE)))
+def glance(view: View, model: Model) -> Seen:
+    """Return what is in the middle of an image."""
+    region = middle(view.image.shape, tuple(max(GLANCE, side) for side in view.in_image(GLANCE)))
+    embedding = encode(view, Tile(region, region), model)
+    return Seen(region, embedding, propose(embedding.maps, model.config.proposals))
 
 
-def seem_small(embedding: ImageEmbedding, config: ProposalConfig, limit: float) -> bool:
+def seem_small(proposed: Prompts, limit: float) -> bool:
     """Return whether the median diameter of what is proposed lies below `limit` pixels."""
-    areas = [prompt.coarse.area for prompt in propose(embedding.maps, config).items if prompt.coarse is not None]
+    areas = [prompt.coarse.area for prompt in proposed.items if prompt.coarse is not None]
     return len(areas) >= FEW and 2 * np.sqrt(np.median(areas) / np.pi) < limit
 
 
@@ -171,15 +173,13 @@ def judged(view: View, model: Model) -> View:
     """
     if model.config.min_share is None:
         return view
-    config, region = model.config.proposals, glanced(view)
     try:
-        embedding = encode(view, Tile(region, region), model)
+        seen = view.seen or glance(view, model)
     except UnreadableImageError as error:
         log.warning("the least score is not judged by the middle of the image, which is damaged (%s)", error)
         return view
-    scores = direct.taken(propose(embedding.maps, config), embedding.maps, 1.0, config.foreground).scores
-    typical = float(np.median(scores)) if len(scores) else None
-    return replace(view, seen=Seen(region, embedding), typical=typical)
+    scores = direct.taken(seen.proposed, seen.embedding.maps, 1.0, model.config.proposals.foreground).scores
+    return replace(view, seen=seen, typical=float(np.median(scores)) if len(scores) else None)
 
 
 def least_score(view: View, config: ModelConfig, asked: float | None = None) -> float:
