@@ -39,7 +39,8 @@ from promptless.model import Decoded, ImageEmbedding
 
 TILE, MODEL = 512, "nuclei-fast"
 """Pixels per side of a tile, and the fastest model that ships."""
-NETWORKS = ("encode", "decode")
+NETWORKS = ("encode",)
+"""The steps of that model that are its network; it decodes nothing, so its "decode" is putting objects together."""
 SIDES = {"size": [2000, 6000, 12_000], "workers": [4000], "kills": [2000]}
 """Pixels per side of the images that a figure is of, unless others are asked for."""
 MIB = 2**20
