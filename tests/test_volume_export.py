@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from promptless.config import ModelConfig, OnnxConfig
 from promptless.image import Image
 from promptless.io.hashes import sha256
 from promptless.loading import load
-from promptless.networks.volume import models
+from promptless.networks.volume import models, rivals
 from promptless.runtimes.onnx import OnnxVoxelModel
 from promptless.runtimes.torch import TorchVoxelModel
 from promptless.volume_export import export
@@ -108,7 +109,9 @@ def test_a_network_with_windows_takes_crops_of_one_size(tiny_folder, tmp_path, m
         model.logits(np.zeros((1, 1, 12, 12, 8), np.float32))
 
 
-def test_a_swin_unetr_is_exported(tmp_path):
+def test_a_swin_unetr_is_exported(tmp_path, monkeypatch):
+    whole = rivals.monai
+    monkeypatch.setattr(rivals, "monai", lambda name: partial(whole(name), depths=(2, 1, 1, 1)))  # fewer layers, sooner
     config = voxel_config(network="swin_unetr", sizes={"feature_size": 12}, crop=(32, 32, 32))
     parity = export(folder_of(config, None, tmp_path / "source"), tmp_path / "made")
     assert ModelConfig.read(tmp_path / "made/config.json").onnx.crop == (32, 32, 32)
