@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from made_up import in_image, masks_of, rectangle
-from promptless.masks import Mask, Masks
+from promptless.masks import Mask, Masks, boxes_of
 
 
 def test_a_mask_knows_its_place():
@@ -71,3 +71,14 @@ def test_concatenating_keeps_the_order():
     assert [m.start for m in together] == [(0,), (1,), (2,)]
     assert together.scores.tolist() == pytest.approx([0, 0.1, 0.2])
     assert len(Masks.concatenate([])) == 0
+
+
+def test_the_boxes_of_objects_are_those_of_each(rng):
+    masks = [Mask(tuple(rng.integers(0, 9, 2)), np.ones(tuple(rng.integers(1, 9, 2)), bool)) for _ in range(5)]
+    assert np.array_equal(boxes_of(masks, 2), [mask.box for mask in masks])
+    assert boxes_of([], 3).shape == (0, 3, 2)
+
+
+@pytest.mark.parametrize(("stop", "meets"), [(4, False), (5, True)])
+def test_an_object_meets_a_region_that_has_one_of_its_pixels(stop, meets):
+    assert Mask((4, 4), np.ones((2, 2), bool)).meets((slice(0, stop), slice(5, 9))) == meets

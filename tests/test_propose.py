@@ -35,6 +35,18 @@ def test_every_object_gets_a_prompt_with_its_mask_and_box(blobs):
     assert all(p.box.tolist() == p.coarse.box.tolist() for p in prompts.items)
 
 
+def test_near_a_region_the_objects_that_reach_into_it_are_asked_about_as_ever(blobs):
+    _, labels = blobs
+    maps, region = perfect_maps(labels), (slice(20, 60), slice(30, 80))
+    every = propose(maps, CONFIG).items
+    near = propose(maps, CONFIG, region).items
+    assert 0 < len(near) < len(every)
+    chosen = [p for p in every if p.coarse.meets(region)]
+    assert [(p.points.tolist(), p.box.tolist(), p.score) for p in near] == [
+        (p.points.tolist(), p.box.tolist(), p.score) for p in chosen
+    ]
+
+
 def test_the_first_point_lies_in_the_object_and_the_others_beside_it(blobs):
     _, labels = blobs
     for prompt in propose(perfect_maps(labels), CONFIG).items:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from promptless import strips as module
 from promptless.masks import Mask
-from promptless.strips import Strip, strips
+from promptless.strips import Strip, in_one_part, strips
 
 
 def some(rng, n, ndim=2):
@@ -44,3 +45,16 @@ def test_an_object_larger_than_a_strip_has_one_of_its_own(monkeypatch):
 
 def test_nothing_makes_no_strip():
     assert list(strips([])) == []
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_objects_in_one_part_are_those_that_labelling_each_alone_leaves_whole(ndim, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 100)
+    masks = [*some(np.random.default_rng(2), 60, ndim), Mask((0,) * ndim, np.zeros((0,) * ndim, bool))]
+    whole = in_one_part(masks)
+    assert whole.tolist() == [ndimage.label(mask.pixels)[1] < 2 for mask in masks]
+    assert 0 < whole.sum() < len(masks)
+
+
+def test_of_no_objects_none_is_in_one_part():
+    assert in_one_part([]).tolist() == []

@@ -31,6 +31,10 @@ def test_a_tile_owns_its_core_and_not_its_halo():
     assert not tile.owns((8, 7))
 
 
+def test_a_tile_knows_where_its_core_lies_in_what_is_seen():
+    assert Tile((slice(8, 20), slice(0, 4)), (slice(5, 25), slice(0, 6))).inner == (slice(3, 15), slice(0, 4))
+
+
 @pytest.mark.parametrize(("size", "halo", "align"), [((0,), (1,), 1), ((4,), (-1,), 1), ((4,), (1,), 0)])
 def test_sizes_that_make_no_sense_are_refused(size, halo, align):
     with pytest.raises(ValueError, match="at least"):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from promptless.image import Shape
-from promptless.masks import Mask, Masks
+from promptless.masks import Mask, Masks, boxes_of
+from promptless.strips import in_one_part
 from promptless.tiles import Region, within
 
 TAKEN = -1
@@ -60,7 +61,7 @@ class Painted:
     @cached_property
     def boxes(self) -> NDArray[np.int64]:
         """The boxes (objects, ndim, 2) around the objects."""
-        return np.array([mask.box for mask in self.masks], np.int64).reshape(-1, len(self.shape), 2)
+        return boxes_of(self.masks, len(self.shape))
 
     def __getitem__(self, index: slice | Region) -> NDArray[np.int32]:
         region = within(index, self.shape)
@@ -101,10 +102,11 @@ def best_first(masks: Masks) -> list[int]:
 
 def lay(masks: Masks, order: Iterable[int], canvas: NDArray[np.int32], free_share: float = FREE_SHARE) -> list[int]:
     """Lay objects down on `canvas`, in place, as `paint` does, object i as i + 1; return those that were kept."""
-    kept = []
+    kept, whole = [], in_one_part(masks.masks)
     for i in order:
         mask = masks.masks[i].clipped(canvas.shape)
-        here, own = canvas[mask.region], largest_part(mask.pixels)
+        here = canvas[mask.region]
+        own = mask.pixels if whole[i] and mask is masks.masks[i] else largest_part(mask.pixels)
         free = own & (here == 0)
         if free.sum() < own.sum():
             free = largest_part(free)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import add, le
 
@@ -45,6 +45,10 @@ class Mask:
         """The pixel that says which tile owns the object: the middle of its bounding box."""
         return tuple((a + b) // 2 for a, b in zip(self.start, self.stop, strict=True))
 
+    def meets(self, region: tuple[slice, ...]) -> bool:
+        """Return whether the crop has pixels in a region of the image."""
+        return all(a < s.stop and b > s.start for a, b, s in zip(self.start, self.stop, region, strict=True))
+
     def moved(self, offset: Shape) -> Mask:
         """Return the object `offset` pixels further along each axis."""
         return Mask(tuple(a + o for a, o in zip(self.start, offset, strict=True)), self.pixels)
@@ -77,6 +81,15 @@ class Mask:
             slice(max(0, -a), max(0, min(b, n) - a)) for a, b, n in zip(self.start, self.stop, shape, strict=True)
         )
         return Mask(tuple(max(a, 0) for a in self.start), self.pixels[inside])
+
+
+def boxes_of(masks: Sequence[Mask], ndim: int) -> NDArray[np.int64]:
+    """Return the boxes (objects, ndim, 2) around objects."""
+    starts, shapes = (
+        np.array([getattr(of, name) for of in objects], np.int64).reshape(-1, ndim)
+        for name, objects in (("start", masks), ("shape", [mask.pixels for mask in masks]))
+    )
+    return np.stack([starts, starts + shapes], axis=2)
 
 
 def shared(a: Mask, b: Mask) -> int:
@@ -141,7 +154,7 @@ class Masks:
         """Return the box (ndim, 2) around all objects, empty where there are none."""
         if not self.masks:
             return np.zeros((ndim, 2), np.int64)
-        boxes = np.stack([mask.box for mask in self.masks])
+        boxes = boxes_of(self.masks, ndim)
         return np.stack([boxes[..., 0].min(axis=0), boxes[..., 1].max(axis=0)], axis=1)
 
     @classmethod

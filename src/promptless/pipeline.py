@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any, overload
 
@@ -298,8 +299,9 @@ def proposals(
             embeddings.save(view.key(model), tile, embedding.features)
             embeddings.save_classes(view.key(model), tile, class_maps(embedding.maps, model.config))
     with steps.timed("propose"):
-        prompts = in_pixels(propose(embedding.maps, model.config.proposals), tile.shape, view.zoom)
-        return near_core(prompts, tile), embedding
+        near = tuple(slice(int(s.start * view.zoom), ceil(s.stop * view.zoom)) for s in tile.inner)
+        prompts = propose(embedding.maps, model.config.proposals, near)  # other tiles answer the others
+        return in_pixels(prompts, tile.shape, view.zoom), embedding
 
 
 def encoded(view: View, tile: Tile, model: Model, steps: Steps) -> ImageEmbedding:
@@ -328,14 +330,6 @@ def in_pixels(prompts: Prompts, shape: Shape, zoom: float) -> Prompts:
     if zoom == 1:
         return prompts
     return Prompts(shape, tuple(prompt.zoomed(1 / zoom, shape) for prompt in prompts.items))
-
-
-def near_core(prompts: Prompts, tile: Tile) -> Prompts:
-    """Return the prompts whose box reaches into the tile's core; other tiles answer the others."""
-    starts = [core.start - outer.start for core, outer in zip(tile.core, tile.outer, strict=True)]
-    stops = [core.stop - outer.start for core, outer in zip(tile.core, tile.outer, strict=True)]
-    inside = [p for p in prompts.items if (p.extent[:, 1] > starts).all() and (p.extent[:, 0] < stops).all()]
-    return Prompts(prompts.shape, tuple(inside))
 
 
 def opened(source: Source, page: int | None, channel: int | str | None, mpp: float | None) -> Image:

@@ -12,21 +12,23 @@ from skimage.segmentation import watershed
 
 from promptless import labels as label_images
 from promptless.config import ProposalConfig
-from promptless.masks import Mask
+from promptless.masks import Mask, boxes_of
 from promptless.prompts import BACKGROUND, OBJECT, Prompt, Prompts
+from promptless.tiles import Region
 
 Array = NDArray[np.float32]
 NEIGHBOUR_PX = 3  # objects whose boxes come this close are neighbours
 CANDIDATES = 9  # nearest objects, itself included, among which an object's neighbours are looked for
 
 
-def propose(maps: Array, config: ProposalConfig) -> Prompts:
+def propose(maps: Array, config: ProposalConfig, near: Region | None = None) -> Prompts:
     """Return a prompt for every object that the generator sees, in every reading of where objects end.
 
     `maps` (2 or more, *spatial) are logits: foreground, and interior distance (1 in the middle of an object, 0 at
     its border); further ones are not looked at. Each prompt has a point inside, points in its neighbours and in
     the background near it labelled 0, its box, and its coarse mask. Where peaks may be one object or several,
-    both are asked for: the decoder's predicted IoU decides.
+    both are asked for: the decoder's predicted IoU decides. Of objects whose boxes do not reach into `near`, a part
+    of the maps, nothing is asked.
     """
     foreground, interior = sigmoid(maps[:2])
     basins, height = basins_of(foreground, interior, config)
@@ -36,22 +38,22 @@ def propose(maps: Array, config: ProposalConfig) -> Prompts:
         owner = merged(basins, height, saddle)
         members = groups(owner)
         new = {number for number, group in members.items() if group not in asked}
-        prompts += reading(owner[basins], new, foreground, height, config, first=len(prompts) + 1)
+        masks = {i: mask for i, mask in label_images.objects(owner[basins]).items() if mask.area >= config.min_area}
+        wanted = [i for i, mask in masks.items() if i in new and (near is None or mask.meets(near))]
+        prompts += reading(masks, wanted, foreground, height, config, first=len(prompts) + 1)
         asked.update(members.values())
     return Prompts(foreground.shape, tuple(prompts))
 
 
 def reading(
-    labels: NDArray[np.int32], wanted: set[int], foreground: Array, height: Array, config: ProposalConfig, first: int
+    masks: dict[int, Mask], wanted: list[int], foreground: Array, height: Array, config: ProposalConfig, first: int
 ) -> list[Prompt]:
-    """Return a prompt, numbered from `first` on, for each `wanted` object of one label image."""
-    masks = {i: mask for i, mask in label_images.objects(labels).items() if mask.area >= config.min_area}
-    chosen = sorted(wanted & masks.keys())
-    near = neighbours(masks, chosen, config.negatives - 1)
-    centres = {i: peak(masks[i], height) for i in {*chosen, *chain(*near)}}
+    """Return a prompt, numbered from `first` on, for each `wanted` object of all that are seen."""
+    near = neighbours(masks, wanted, config.negatives - 1)
+    centres = {i: peak(masks[i], height) for i in {*wanted, *chain(*near)}}
     return [
         prompt(number, masks[i], centres[i], [centres[other] for other in others], foreground)
-        for number, (i, others) in enumerate(zip(chosen, near, strict=True), start=first)
+        for number, (i, others) in enumerate(zip(wanted, near, strict=True), start=first)
     ]
 
 
@@ -134,7 +136,7 @@ def neighbours(masks: dict[int, Mask], wanted: list[int], n: int) -> list[list[i
     if not wanted:
         return []
     ids = np.array(list(masks))
-    boxes = np.stack([mask.box for mask in masks.values()])  # (objects, ndim, 2)
+    boxes = boxes_of(list(masks.values()), len(masks[wanted[0]].start))
     own = np.searchsorted(ids, wanted)
     centres = boxes.mean(axis=2)
     _, nearest = KDTree(centres).query(centres[own], k=range(1, min(CANDIDATES, len(ids)) + 1))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from promptless.masks import Mask
 
@@ -55,3 +56,15 @@ def strips(masks: Sequence[Mask]) -> Iterator[Strip]:
         rows, others = rows + len(mask.pixels) + 1, wide
     if waiting:
         yield Strip.of(waiting)
+
+
+def in_one_part(masks: Sequence[Mask]) -> NDArray[np.bool_]:
+    """Return which objects have all their pixels in one face-connected part."""
+    whole = [np.zeros(0, np.bool_)]
+    for strip in strips(masks):
+        parts, n = ndimage.label(strip.pixels)
+        at = np.nonzero(parts)
+        owners = np.zeros(n + 1, np.int64)
+        owners[parts[at]] = strip.owner[at[0]]
+        whole.append(np.bincount(owners[1:], minlength=len(strip.first)) < 2)
+    return np.concatenate(whole)

@@ -28,6 +28,14 @@ class Tile:
         """The shape of `outer`."""
         return tuple(s.stop - s.start for s in self.outer)
 
+    @property
+    def inner(self) -> Region:
+        """Where `core` lies in `outer`."""
+        return tuple(
+            slice(core.start - outer.start, core.stop - outer.start)
+            for core, outer in zip(self.core, self.outer, strict=True)
+        )
+
     def owns(self, point: Shape) -> bool:
         """Return whether `point` (a pixel of the image) lies in the core."""
         return all(s.start <= p < s.stop for s, p in zip(self.core, point, strict=True))

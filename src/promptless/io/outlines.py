@@ -106,6 +106,9 @@ def oriented(
 
 def loops(ring: Ring) -> Iterator[Ring]:
     """Yield the ring cut where it comes back to a corner, which it does around holes that touch the outside."""
+    if len(set(ring)) == len(ring):
+        yield ring
+        return
     path: Ring = []
     place: dict[int, int] = {}
     for corner in ring:

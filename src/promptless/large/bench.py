@@ -193,8 +193,8 @@ def classes(bench: Bench) -> dict[str, Any]:
 def prompts(bench: Bench, z: int, found: Found) -> str:
     """Return the lines of the prompts file."""
     plane = {} if bench.plan.depth == 1 else {"z": z}
-    entries = (entry | plane for entry in to_entries(found.prompts, bench.plan.shape))
-    return ",\n".join("  " + json.dumps(entry) for entry in entries)
+    entries = zip(found.masks.ids.tolist(), to_entries(found.prompts, bench.plan.shape), strict=True)
+    return ",\n".join("  " + json.dumps(entry | plane | {"id": number}) for number, entry in entries)
 
 
 LINES: dict[str, Callable[[Bench, int, Found], str]] = {

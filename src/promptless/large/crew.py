@@ -48,6 +48,13 @@ RECRUIT = 3.0
 """Seconds between two looks at which local workers were given up."""
 BATCH = 8
 """Tiles per task, at most."""
+LOCAL = {
+    "distributed.scheduler.allowed-failures": SUSPECT,
+    "distributed.admin.tick.limit": "1h",
+    # else a worker gives memory back after every array, and asks for it again with the next one
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+}
+"""How Dask is set up where the workers are ours."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +238,8 @@ def client(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         with found as connected:
             yield connected
         return
-    quiet = {"distributed.scheduler.allowed-failures": SUSPECT, "distributed.admin.tick.limit": "1h"}
     with (
-        dask.config.set(quiet),
+        dask.config.set(LOCAL),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from promptless.labels import best_first, lay, renumbered
 from promptless.large.store import Found
+from promptless.masks import boxes_of
 
 Boxes = NDArray[np.int64]
 Reader = Callable[[int], Found]
@@ -34,7 +35,7 @@ def settle(number: int, reaches: Boxes, read: Reader) -> Found:
         sizes = np.cumsum([0, *(len(part.masks) for part in parts)])
         at = int(np.flatnonzero(near == number)[0])
         mine = np.arange(sizes[at], sizes[at + 1])
-        boxes = np.stack([mask.box for mask in every.masks])
+        boxes = boxes_of(every.masks.masks, len(asked))
         order = best_first(every.masks)
         needed = better_ones(mine, boxes, order)
         around = np.stack([boxes[needed, :, 0].min(axis=0), boxes[needed, :, 1].max(axis=0)], axis=1)
@@ -46,7 +47,7 @@ def settle(number: int, reaches: Boxes, read: Reader) -> Found:
 
 def within(box: NDArray[np.int64], found: Found) -> Found:
     """Return the objects whose boxes share pixels with a box (ndim, 2)."""
-    boxes = np.array([mask.box for mask in found.masks], np.int64).reshape(-1, *box.shape)
+    boxes = boxes_of(found.masks.masks, len(box))
     return found.take(np.flatnonzero(meeting(boxes, box[None])[:, 0]).tolist())
 
 

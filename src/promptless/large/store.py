@@ -20,8 +20,8 @@ from promptless.masks import Mask, Masks
 from promptless.prompts import Prompt
 
 SUFFIX = ".tile"
-PLACES = ("start", "shape", "coarse_start", "coarse_shape")
-"""Columns of the table of a tile's objects that say where masks are."""
+LISTED = ("start", "shape", "coarse_start", "coarse_shape", "points", "asked_score")
+"""Columns of the table of a tile's objects that are read value by value: where masks are, and of their prompts."""
 NOTHING = b"nothing\n"
 """What the file of a tile holds that has no objects; shorter than any other."""
 
@@ -101,19 +101,17 @@ def read(folder: Path, number: int) -> Found:
         np.load(file, allow_pickle=False)
         table = np.load(file, allow_pickle=False)
         points, marks, packed = (np.load(file, allow_pickle=False) for _ in range(3))
-    bits, where = np.unpackbits(packed).astype(np.bool_), {name: table[name].tolist() for name in PLACES}
+    bits, listed = np.unpackbits(packed).astype(np.bool_), {name: table[name].tolist() for name in LISTED}
+    marks, boxes = marks.astype(np.int64), table["box"].copy()
+    boxed = ~np.isnan(boxes).any(axis=(1, 2))
     masks, prompts, at, point = [], [], 0, 0
-    for i, row in enumerate(table):
-        mask, at = unpacked(bits, at, where["start"][i], where["shape"][i])
-        coarse, at = unpacked(bits, at, where["coarse_start"][i], where["coarse_shape"][i])
-        stop = point + int(row["points"])
-        box = None if np.isnan(row["box"]).any() else row["box"].copy()
-        about = None if not coarse.pixels.size else coarse
-        prompts.append(
-            Prompt(i, points[point:stop], marks[point:stop].astype(np.int64), box, about, float(row["asked_score"]))
-        )
+    for i, (start, shape, coarse_start, coarse_shape, n, score) in enumerate(zip(*listed.values(), strict=True)):
+        mask, at = unpacked(bits, at, start, shape)
+        coarse, at = unpacked(bits, at, coarse_start, coarse_shape)
+        asked, point = slice(point, point + n), point + n
+        box, about = boxes[i] if boxed[i] else None, coarse if coarse.pixels.size else None
+        prompts.append(Prompt(i, points[asked], marks[asked], box, about, score))
         masks.append(mask)
-        point = stop
     columns = {name: table[name].copy() for name in COLUMNS}
     return Found(Masks(tuple(masks), np.arange(len(masks)), **columns), tuple(prompts))
 
@@ -183,7 +181,5 @@ def row_type(ndim: int) -> np.dtype[Any]:
 
 
 def numbered(found: Found, first: int) -> Found:
-    """Return objects with labels from `first` on."""
-    ids = np.arange(first, first + len(found.masks))
-    prompts = tuple(replace(p, id=int(i)) for i, p in zip(ids, found.prompts, strict=True))
-    return Found(replace(found.masks, ids=ids), prompts)
+    """Return objects with labels from `first` on; the prompts keep the ids that they have in their tile."""
+    return replace(found, masks=replace(found.masks, ids=np.arange(first, first + len(found.masks))))
