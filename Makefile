@@ -32,7 +32,7 @@ demo: $(VENV)/core
 	$(VENV)/bin/promptless segment "$$image" -o demo --overwrite
 
 test: $(VENV)/dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/dev
 	$(VENV)/bin/ruff check .
