@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -262,6 +263,8 @@ def test_a_click_that_makes_no_sense_changes_nothing(click, tmp_path, arguments,
 def test_points_are_of_one_scan(click, run, scan, tmp_path):
     other = points_file(tmp_path, ([1, 1, 1], 1), image="0" * 64)
     assert "is for another scan" in click("--points", other)[1].stderr
+    own = points_file(tmp_path, ([1, 1, 1], 1), image=hashlib.sha256(scan.read_bytes()).hexdigest())
+    assert click("--points", own)[1].exit_code == 0
     shutil.copy(scan, tmp_path / "more.nii.gz")
     answer = run("segment", scan, tmp_path / "more.nii.gz", "--points", other, model=PointedNull())
     assert (answer.exit_code, "it speaks of one image" in answer.stderr) == (2, True)

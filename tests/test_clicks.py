@@ -27,10 +27,12 @@ def test_a_place_is_the_same_voxel_in_whatever_way_it_is_told(affine, tmp_path, 
         Click(tuple(affine[:3, :3] @ bright + affine[:3, 3]), 1, "mm"),
         Click(tuple(there.tolist()), 1, "labels"),
     ]
-    points = placed(clicks, NAMES, scans.frames(image), image.shape)
-    assert np.abs(points.coords - there).max() < 1e-5
-    (first, *_) = entries(points, NAMES, scans.frames(image))
-    assert first == {"point": [float(n) for n in bright[::-1]], "class": "Liver"}
+    for click in clicks:
+        points = placed([click], NAMES, scans.frames(image), image.shape)
+        assert np.abs(points.coords - there).max() < 1e-5
+        assert entries(points, NAMES, scans.frames(image)) == [
+            {"point": list(map(float, bright[::-1])), "class": "Liver"}
+        ]
 
 
 def test_a_series_counts_slices_rows_and_columns(tmp_path, rng):
@@ -106,3 +108,39 @@ def test_places_go_there_and_back(rng):
     affine[:3] = rng.normal(size=(3, 4))
     places = rng.normal(size=(5, 3))
     assert np.allclose(onto(onto(places, affine), np.linalg.inv(affine)), places)
+
+
+FRAMES = {"voxels": np.eye(4), "labels": np.eye(4)}
+
+
+def test_of_several_clicks_at_one_voxel_the_last_one_counts():
+    clicks = [Click((1, 2, 3), 1), Click((0, 0, 0), 2), Click((1.2, 1.9, 3), 0, "labels"), Click((1.2, 1.9, 3), 0)]
+    points = placed(clicks, NAMES, FRAMES, (4, 5, 6))
+    assert points.labels.tolist() == [2, 0]
+    assert np.allclose(points.coords, [(0, 0, 0), (1.2, 1.9, 3)])
+
+
+@pytest.mark.parametrize("edge", [-0.5, 3.4999, 3.49999999])
+def test_a_click_at_the_very_edge_is_inside_again_when_it_is_read_back(edge):
+    points = placed([Click((edge, 0, 0), 1)], NAMES, FRAMES, (4, 5, 6))
+    (entry,) = entries(points, NAMES, FRAMES)
+    again = placed([Click(entry["point"], entry["class"])], NAMES, FRAMES, (4, 5, 6))
+    assert np.abs(again.coords - points.coords).max() < 1e-3
+    assert ((again.coords >= -0.5) & (again.coords < np.array([4, 5, 6]) - 0.5)).all()
+
+
+def test_a_number_is_no_name_and_an_exact_name_comes_before_one_in_another_case():
+    assert class_of(1, ("2", "1")) == 1
+    assert class_of("1", ("2", "1")) == 2
+    assert class_of("liver", ("Liver", "liver")) == 2
+    assert class_of("LIVER", ("Liver", "spleen")) == 1
+    with pytest.raises(ValueError, match="which the model does not tell"):
+        class_of("LIVER", ("Liver", "liver"))
+    assert Click((1, 2, 3), np.int64(2)).label == 2
+
+
+def test_places_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="three numbers"):
+        Click("123", 1)
+    with pytest.raises(ValueError, match="entry 1 of the points is malformed"):
+        Clicks.from_json('{"points": [{"point": [1' + 400 * "0" + ', 2, 3], "class": 1}]}')

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from made_up import discs, picture
 from promptless import labels as label_images
-from promptless.data.crowd import FAINTEST, HIDDEN, crowd, dimmed, hides, turned
+from promptless.data.crowd import HIDDEN, crowd, hides, turned
 
 LABELS = discs((96, 96), [(20, 20, 8), (22, 70, 6), (70, 30, 10)])
 PATCH = (picture(LABELS).astype(np.float32) / 255)[None]
@@ -71,32 +70,3 @@ def test_every_object_knows_of_which_it_is_a_copy():
             assert mask.area <= sizes[source]
             whole += mask.area == sizes[source]
     assert whole > 60  # of the 90 that there were, and more
-
-
-def shares(seed):
-    """Return which share of its light above the surroundings each object of the patch keeps."""
-    before, after = (
-        ndimage.mean(patch[0], LABELS, [0, 1, 2, 3])
-        for patch in (PATCH, dimmed(PATCH, LABELS, np.random.default_rng(seed)))
-    )
-    return (after[1:] - before[0]) / (before[1:] - before[0])
-
-
-def test_some_objects_lose_light_and_others_keep_it():
-    kept = np.array([shares(seed) for seed in range(30)])
-    assert kept.max() > 0.95
-    assert FAINTEST < kept.min() < 0.3
-    assert ((kept > 0.95).any(axis=1) & (kept < 0.7).any(axis=1)).any()
-
-
-def test_no_pixel_gains_light_and_none_far_from_objects_loses_any():
-    far = ndimage.distance_transform_edt(LABELS == 0) > 40
-    for seed in range(10):
-        after = dimmed(PATCH, LABELS, np.random.default_rng(seed))
-        assert after.shape == PATCH.shape
-        assert (after <= PATCH + 1e-6).all()
-        assert np.allclose(after[0][far], PATCH[0][far], atol=0.02)
-
-
-def test_without_objects_nothing_is_dimmed():
-    assert dimmed(PATCH, np.zeros_like(LABELS), np.random.default_rng(0)) is PATCH

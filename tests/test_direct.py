@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 
 from made_up import NULL, DirectModel, NullModel, discs, picture, same_partition
 from promptless import edit, prompt, segment
 from promptless.config import ProposalConfig
 from promptless.direct import logit, taken
-from promptless.editing import clicked
+from promptless.editing import blank, clicked
 from promptless.embeddings import Embeddings
+from promptless.large import seams as seams_module
+from promptless.large.finding import Look
+from promptless.large.segmenting import preview
 from promptless.propose import propose, sigmoid
 
 LABELS = discs((64, 96), [(16, 16, 8), (16, 48, 6), (44, 30, 9), (46, 70, 7)])
@@ -119,6 +123,27 @@ def test_tiles_are_judged_by_the_whole_image():
     image = graded([255, 240, 238, 236, 234, 232, 230, 160])
     whole, tiled = segment(image, Sharing(0.8), tile=512), segment(image, Sharing(0.8), tile=16, halo=16)
     assert same_partition(whole.labels, tiled.labels)
+
+
+def test_large_images_and_their_seams_have_the_least_score_of_the_image(tmp_path, monkeypatch):
+    model, path = Sharing(0.8), tmp_path / "a.tif"
+    tifffile.imwrite(path, graded([255, 240, 238, 236, 234, 232, 230, 160]), tile=(16, 16))
+    least = segment(path, model).manifest["arguments"]["min_score"]
+    assert least > model.config.min_score
+    assert preview(path, model).min_score == least
+    asked, look_of = [], Look.of
+    monkeypatch.setattr(seams_module.Look, "of", lambda *args: asked.append(args[4]) or look_of(*args))
+    seams_module.seams(path, model, tile=32, halo=16)
+    assert asked == [least]
+
+
+def test_a_prompts_file_given_back_loses_no_object_by_the_students_own_least_score():
+    model, teacher = Sharing(0.9), NullModel(iou=0.6)
+    image = graded([255, *[240] * 7])
+    before = segment(image, model)
+    assert before.manifest["arguments"]["min_score"] > 0.6 > teacher.config.min_score
+    empty = blank(image, model)
+    assert edit(empty, before.prompts, model, teacher=teacher).n_objects == before.n_objects == 8
 
 
 def test_a_share_is_for_models_that_decode_nothing():

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tifffile
@@ -7,6 +10,7 @@ import zarr
 
 from promptless.errors import UnreadableImageError
 from promptless.io import lazy, readers
+from promptless.io.readers.choice import STACK
 
 WHOLE = slice(None)
 
@@ -239,3 +243,29 @@ def test_where_the_bounds_of_a_slide_begin_is_told(rng):
     slide = pyramid([rng.integers(0, 255, (40, 50, 3), np.uint8)], None, None, None)
     assert noting(slide, (None, None)) == noting(slide, ("0", "0")) == slide
     assert "begin at y 30, x 7" in noting(slide, ("30", "7")).origin.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "options", [{"tile": (32, 32)}, {"tile": (32, 32), "compression": "zlib"}], ids=["plain", "zlib"]
+)
+def test_two_threads_read_what_one_reads(options, tmp_path, rng, monkeypatch):
+    stack = rng.integers(0, 255, (6, 96, 96), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stack, ome=True, metadata={"axes": "ZYX"}, **options)
+    seek = tifffile.FileHandle.seek
+
+    def hesitant(self, *args):
+        """Seek, and leave the others time to seek elsewhere."""
+        found = seek(self, *args)
+        time.sleep(0.0005)
+        return found
+
+    monkeypatch.setattr(tifffile.FileHandle, "seek", hesitant)
+
+    def looked_at(seed):
+        """Return whether a random region of a random plane is what it should be."""
+        z, y, x = np.random.default_rng(seed).integers((6, 60, 60))
+        with_plane = pyramid.plane(int(z)).levels[0].pixels
+        return np.array_equal(with_plane[:, y : y + 36, x : x + 36][0], stack[z, y : y + 36, x : x + 36])
+
+    with lazy.opened(tmp_path / "a.tif", page=STACK) as pyramid, ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(looked_at, range(150)))

@@ -4,15 +4,18 @@ import errno
 import json
 import os
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
 import tifffile
 import zarr
+from scipy import ndimage
 
 from large_images import labels_of
 from made_up import NullModel, discs, picture, same_partition, scattered
-from promptless import large
+from promptless import large, pipeline
 from promptless.io import geojson
 from promptless.io.atomic import claimed
 from promptless.labels import objects
@@ -312,3 +315,56 @@ def test_what_is_left_of_a_finished_run_is_not_taken_for_a_new_ones(image, tmp_p
     (left / "0.tile").write_bytes(b"of another run")
     whole, _ = labels_of(image, tmp_path, "whole", **CUT)
     assert np.array_equal(labels_of(image, tmp_path, **CUT)[0], whole)
+
+
+class Alone(NullModel):
+    """A model whose network does not bear two threads at once; it counts how often it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.turn, self.asked = threading.Lock(), 0
+
+    def encode(self, image):
+        if not self.turn.acquire(blocking=False):
+            raise RuntimeError("two threads are in the network")
+        time.sleep(0.002)
+        self.asked += 1
+        self.turn.release()
+        return super().encode(image)
+
+
+def test_one_thread_at_a_time_is_in_the_network(image, tmp_path):
+    model = Alone()
+    _, summary = labels_of(image, tmp_path, model=model, mpp=0.5, **CUT)
+    assert not summary.failures
+    assert model.asked >= summary.n_tiles > 4
+
+
+def test_two_tiles_are_under_way_at_once(image, tmp_path, monkeypatch):
+    """Two tiles are read before either of them goes on, which one thread would wait for in vain."""
+    both, first, read = threading.Barrier(2), iter(range(2)), pipeline.pixels
+
+    def reading(*args):
+        if next(first, None) is not None:
+            both.wait(timeout=20)
+        return read(*args)
+
+    monkeypatch.setattr(pipeline, "pixels", reading)
+    _, summary = labels_of(image, tmp_path, mpp=0.5, **CUT)
+    assert both.broken is False
+    assert not summary.failures
+
+
+class Growing(NullModel):
+    """A model whose masks are larger than what they were asked with, so that objects reach beyond their prompts."""
+
+    def decode(self, windows, point_coords, point_labels, mask_logits, has_mask):
+        seen = super().decode(windows, point_coords, point_labels, mask_logits, has_mask)
+        return seen._replace(low_res_logits=ndimage.grey_dilation(seen.low_res_logits, (1, 1, 5, 5)))
+
+
+def test_an_object_that_grows_into_another_tile_is_lost_to_none(rng):
+    image = picture(scattered((100, 90), (3, 6), 25, rng, gap=8))
+    whole, tiled = segment(image, Growing(), tile=512), segment(image, Growing(), tile=32, halo=32)
+    assert whole.n_objects > 10
+    assert same_partition(whole.labels, tiled.labels)

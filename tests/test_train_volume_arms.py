@@ -111,5 +111,6 @@ def test_every_arm_of_the_recipe_in_the_repository_is_a_recipe(tmp_path, monkeyp
     for trial in content.trials:
         ablation.begin(content, trial, tmp_path)
         recipe = recipes.read(trial.place(tmp_path) / "recipe.toml")
-        assert (recipe.schedule.minutes, recipe.schedule.steps, recipe.seed) == (15, None, trial.seed)
+        assert (recipe.schedule.minutes, recipe.seed) == (None, trial.seed)
+        assert 90 < recipe.schedule.steps < 1500
     assert ablation.recipe_of(content, Trial(content.arms[-1], 1))["model"]["network"] == {"feature_size": 12}

@@ -168,7 +168,8 @@ def sample(view: View, part: Tile, model: Model) -> tuple[float, float | None]:
     if model.config.output == SEMANTIC:  # what touches is one part of its mask, so diameters say little
         answer_tile(view, part, asked_whole(model), Points.of(ndim=len(part.shape)), Steps())
         return time.perf_counter() - began, None
-    masks, _ = segment_tile(view, part, model, least_score(view, model.config), None, Steps())
+    view, least = least_score(view, model)
+    masks, _ = segment_tile(view, part, model, least, None, Steps())
     areas = [mask.area for mask in masks]
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if areas else None
     return time.perf_counter() - began, diameter

@@ -22,6 +22,8 @@ OWN, MM, LABELS = SPACES = ("voxels", "mm", "labels")
 millimetres towards right, front and head, by the scan's affine; voxels (z, y, x) of `VolumeSegmentation.labels`."""
 NOTHING = "background"
 FORMAT, VERSION = "promptless.points", 1
+EDGE = 0.001
+"""Voxels by which a click keeps away from the edge of a scan, so that rounding leaves it inside."""
 Frames = Mapping[str, NDArray[np.float64]]
 """For each space the affine (4x4) that takes a voxel (z, y, x, 1) of the labels to it."""
 
@@ -38,7 +40,11 @@ class Click:
     space: str = OWN
 
     def __post_init__(self) -> None:
+        if isinstance(self.place, str):
+            raise ValueError(f"a click is at {self.place!r}; a place in a scan has three numbers, z, y and x")
         object.__setattr__(self, "place", tuple(float(value) for value in self.place))
+        if isinstance(self.label, np.integer):
+            object.__setattr__(self, "label", int(self.label))
         if len(self.place) != 3 or not all(map(math.isfinite, self.place)):
             raise ValueError(f"a click is at {list(self.place)}; a place in a scan has three numbers, z, y and x")
         if isinstance(self.label, bool) or not isinstance(self.label, str | int):
@@ -93,7 +99,7 @@ def click_at(position: int, entry: Any, space: Any) -> Click:
         raise ValueError(f"entry {position + 1} of the points is {json.dumps(entry)}; write it as {EXAMPLE}")
     try:
         return Click(entry["point"], entry["class"], space)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"entry {position + 1} of the points is malformed: {error}") from error
 
 
@@ -107,12 +113,15 @@ def entries(points: Points, names: Sequence[str], frames: Frames) -> list[dict[s
 def placed(clicks: Iterable[Click], names: Sequence[str], frames: Frames, shape: Shape) -> Points:
     """Return clicks as points in voxels of the labels (z, y, x) of a scan of `shape`; their labels are classes.
 
-    `names` are those of the classes 1, 2, ... Who is outside of the scan, or of no class, is refused.
+    `names` are those of the classes 1, 2, ... Who is outside of the scan, or of no class, is refused. Of several clicks
+    at one voxel the last one counts.
     """
     every = list(clicks)
     places = [place_of(click, frames, shape) for click in every]
     classes = [class_of(click.label, names) for click in every]
-    return Points(np.array(places, np.float32).reshape(-1, 3), np.array(classes, np.int64))
+    last = {tuple(np.round(place).astype(int).tolist()): i for i, place in enumerate(places)}
+    kept = sorted(last.values())
+    return Points(np.array(places, np.float32).reshape(-1, 3)[kept], np.array(classes, np.int64)[kept])
 
 
 def place_of(click: Click, frames: Frames, shape: Shape) -> NDArray[np.float64]:
@@ -131,7 +140,7 @@ def place_of(click: Click, frames: Frames, shape: Shape) -> NDArray[np.float64]:
             f"a click is at {list(click.place)}, outside of the scan, which has its voxels at {spans} "
             f"(space: {click.space}); count from 0, or give it in another space: {', '.join(SPACES)}"
         )
-    return np.asarray(place)
+    return np.asarray(np.clip(place, EDGE - 0.5, np.array(shape) - 0.5 - EDGE))
 
 
 def onto(places: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -141,13 +150,16 @@ def onto(places: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np
 
 def class_of(label: str | int, names: Sequence[str]) -> int:
     """Return the number of a class that is given by its name, in any case, or by its number."""
-    text = str(label).strip().casefold()
-    called = [name.strip().casefold() for name in (NOTHING, *names)]
-    if text in called:
-        return called.index(text)
+    called = [name.strip() for name in (NOTHING, *names)]
+    text = str(label).strip()
+    if isinstance(label, str):
+        exact = [number for number, name in enumerate(called) if name == text]
+        alike = exact or [number for number, name in enumerate(called) if name.casefold() == text.casefold()]
+        if len(alike) == 1:
+            return alike[0]
     if text.isdecimal() and int(text) < len(called):
         return int(text)
-    near = get_close_matches(text, called, n=1)
+    near = get_close_matches(text.casefold(), [name.casefold() for name in called], n=1)
     meant = f"did you mean {near[0]}? " if near else ""
     known = ", ".join(f"{number} {name}" for number, name in enumerate((NOTHING, *names)))
     raise ValueError(f"a click has the class {label!r}, which the model does not tell; {meant}it tells {known}")

@@ -70,7 +70,9 @@ def edit(
         stay = [*changes.kept, *unanswered(changes, decoded)]
         kept = previous.masks.take(np.isin(previous.masks.ids, stay))
         canvas = np.where(np.isin(previous.labels, stay), previous.labels, 0)
-        labels, masks = laid(canvas, kept, decoded, changes.asked, previous.manifest["arguments"]["min_score"])
+        own = decoder is model  # a teacher's scores are not those of its student
+        least = previous.manifest["arguments"]["min_score"] if own else decoder.config.min_score
+        labels, masks = laid(canvas, kept, decoded, changes.asked, least)
     tell(changes, decoded, masks)
     final = surviving(prompts, changes, masks)
     record = recorded(previous, final, changes, decoder, steps)

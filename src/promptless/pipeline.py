@@ -253,9 +253,8 @@ def begun(source: Source, model: Model, arguments: dict[str, Any], steps: Steps)
     with steps.timed("read"):
         image = opened(source, arguments["page"], arguments["channel"], arguments["mpp"])
     with steps.timed("glance"):
-        view = View.of(image, model)
-    threshold = least_score(view, model.config, arguments["min_score"])
-    chosen = arguments | {"min_score": threshold, "tile": tile, "halo": halo}
+        view, least = least_score(View.of(image, model), model, arguments["min_score"])
+    chosen = arguments | {"min_score": least, "tile": tile, "halo": halo}
     record = manifest(model, view, chosen, steps) | {"prompts": {}}
     if isinstance(source, str | Path):
         record["input"] = {"name": Path(source).name, "sha256": sha256(Path(source))}
@@ -273,7 +272,8 @@ def segment_tile(
 ) -> tuple[Masks, list[Prompt]]:
     """Return the objects that a tile owns, in coordinates of the image, and the prompt of each."""
     prompts, embedding = proposals(view, tile, model, embeddings, steps)
-    with steps.networked("decode"):
+    decoding = steps.timed if model.config.output == DIRECT else steps.networked  # the one pass has said it all
+    with decoding("decode"):
         masks = answered(model, embedding, prompts, view.zoom)
         masks = classified(masks, class_maps(embedding.maps, model.config), view.zoom)
     with steps.timed("assemble"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -24,10 +23,9 @@ from promptless.resample import resample
 from promptless.result import Segmentation
 from promptless.tiles import Region, Tile, middle, round_up, tiles
 
-log = logging.getLogger(__name__)
-
 GLANCE, FEW = 256, 5
-"""Pixels per side from which size and scores of objects are judged, and of how many the size is."""
+"""Pixels per side, of the model and of the image at least, from which sizes and scores of objects are judged, and of
+how many objects sizes are."""
 TILE, HALO = 1024, 128
 """Model pixels per side that are segmented at once, and around them on each side, where the model takes any size."""
 ZOOMS = (0.1, 8.0)
@@ -58,7 +56,6 @@ class View:
     zoom: float = 1.0  # model pixels per image pixel
     align: int = 1  # image pixels
     seen: Seen | None = None  # what a glance took in
-    typical: float | None = None  # median score of the objects there, where the model's least score asks for it
 
     def in_image(self, pixels: int) -> tuple[int, ...]:
         """Return a length in model pixels as whole pixels of the image, rounded down, once per axis."""
@@ -110,7 +107,7 @@ class View:
         low, high = intensity_range(image.data if values is None else values)
         view = cls(image, low, high, 1.0, model.config.align)
         if image.spacing is None:
-            return judged(glanced_at(view, model), model)
+            return glanced_at(view, model)
         if image.unit not in UM:
             raise ValueError(f"the pixel size is in {image.unit!r}; give it in {', '.join(UM)}, or with mpp")
         zoom = float(np.mean(image.spacing)) * UM[image.unit] / kind.pixel_size
@@ -119,7 +116,7 @@ class View:
                 f"a pixel of {zoom * kind.pixel_size:g} um is {zoom:g} times the {kind.pixel_size:g} um that "
                 f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
             )
-        return judged(view if zoom == 1 else replace(view, zoom=zoom, align=1), model)
+        return view if zoom == 1 else replace(view, zoom=zoom, align=1)
 
 
 def tiling(config: ModelConfig, tile: int | None, halo: int | None) -> tuple[int, int]:
@@ -156,7 +153,13 @@ def glanced_at(view: View, model: Model) -> View:
 def glance(view: View, model: Model) -> Seen:
     """Return what is in the middle of an image."""
     region = middle(view.image.shape, tuple(max(GLANCE, side) for side in view.in_image(GLANCE)))
-    embedding = encode(view, Tile(region, region), model)
+    try:
+        embedding = encode(view, Tile(region, region), model)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(
+            f"is damaged in the middle, by which sizes and scores of objects are judged ({error}); give --mpp and "
+            "--min-score"
+        ) from error
     return Seen(region, embedding, propose(embedding.maps, model.config.proposals))
 
 
@@ -166,29 +169,23 @@ def seem_small(proposed: Prompts, limit: float) -> bool:
     return len(areas) >= FEW and 2 * np.sqrt(np.median(areas) / np.pi) < limit
 
 
-def judged(view: View, model: Model) -> View:
-    """Return the view with the median score of what is in the middle of the image, if the model asks for it.
+def least_score(view: View, model: Model, asked: float | None = None) -> tuple[View, float]:
+    """Return the score below which objects are left out: the one `asked` for, else as the model has it.
 
-    How sure a model is depends on the kind of image: what is a doubtful object in one is a good one in another.
+    How sure a model is depends on the kind of image: what is a doubtful object in one is a good one in another. So
+    some ask for a share of the median score in the middle of the image; the view then keeps what was seen there.
     """
-    if model.config.min_share is None:
-        return view
-    try:
-        seen = view.seen or glance(view, model)
-    except UnreadableImageError as error:
-        log.warning("the least score is not judged by the middle of the image, which is damaged (%s)", error)
-        return view
-    scores = direct.taken(seen.proposed, seen.embedding.maps, 1.0, model.config.proposals.foreground).scores
-    return replace(view, seen=seen, typical=float(np.median(scores)) if len(scores) else None)
-
-
-def least_score(view: View, config: ModelConfig, asked: float | None = None) -> float:
-    """Return the score below which objects are left out: the one `asked` for, else as the model has it."""
+    config = model.config
     if asked is not None:
         if not 0 <= asked <= 1:
             raise ValueError(f"min_score is {asked}; scores lie between 0 and 1")
-        return asked
-    return max(config.min_score, (config.min_share or 0.0) * (view.typical or 0.0))
+        return view, asked
+    if config.min_share is None:
+        return view, config.min_score
+    seen = view.seen or glance(view, model)
+    scores = direct.taken(seen.proposed, seen.embedding.maps, 1.0, config.proposals.foreground).scores
+    typical = float(np.median(scores)) if len(scores) else 0.0
+    return replace(view, seen=seen), max(config.min_score, config.min_share * typical)
 
 
 def whole(image: Image) -> tuple[slice, ...]:

@@ -265,7 +265,8 @@ def edited(
     from promptless.batch import BatchProgress
 
     if len(todo) > 1:
-        raise typer.BadParameter(f"it speaks of one image, but there are {len(todo)}", param_hint="--prompts, --point")
+        hint = "--prompts, --point(s)"
+        raise typer.BadParameter(f"it speaks of one image, but there are {len(todo)}", param_hint=hint)
     of_scan = model.config.output == VOXELS
     story: Callable[..., Outcome] = revise.corrected if of_scan else revise.revise
     wanted, job = clicked(given) if of_scan else asked(given), todo[0]

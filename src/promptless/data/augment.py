@@ -202,14 +202,13 @@ def smooth_noise(shape: tuple[int, ...], length: float, rng: np.random.Generator
 
 @dataclass(frozen=True)
 class Variety:
-    """How far patches may be from the images that they are taken of: scale, colours, added crowds, dimmed objects."""
+    """How far patches may be from the images that they are taken of: scale, colours, and added crowds."""
 
     zoom: Callable[[Sample, float, np.random.Generator], float]
     colour: Callable[[Array, NDArray[np.int32], str, np.random.Generator], Array]
     crowded: float  # the share of fluorescence patches that get copies of their own objects
-    dimmed: float  # the share of fluorescence patches in which some objects lose most of their light
 
 
 WIDE, NEAR = "wide", "near"
-VARIETIES = {WIDE: Variety(wide_zoom, colour, 0.4, 0.3), NEAR: Variety(near_zoom, near_colour, 0.0, 0.0)}
+VARIETIES = {WIDE: Variety(wide_zoom, colour, 0.4), NEAR: Variety(near_zoom, near_colour, 0.0)}
 """Other microscopes, stains and scales, for a model that is to cope with all; or images like those at hand."""

@@ -1,4 +1,4 @@
-"""Fluorescent objects as they lie in thick samples: against and over one another, and some of them dim."""
+"""Crowds: copies of fluorescent objects laid against and over one another, as nuclei in thick samples lie."""
 
 from __future__ import annotations
 
@@ -20,10 +20,6 @@ HALO_PX = 3
 
 HIDDEN = 1 / 3
 """A copy that would hide more than this share of another object is left out."""
-
-
-FAINTEST = 0.1
-"""The share of its light that a dimmed object keeps at least."""
 
 
 class Crowd(NamedTuple):
@@ -57,23 +53,6 @@ def crowd(patch: Array, labels: NDArray[np.int32], rng: np.random.Generator) -> 
         owner[inside.region][inside.pixels] = labels.max() + number
         origin[inside.region][inside.pixels] = copied
     return Crowd(light[None], label(owner, connectivity=1).astype(np.int32), origin)
-
-
-def dimmed(patch: Array, labels: NDArray[np.int32], rng: np.random.Generator) -> Array:
-    """Return a fluorescence patch (1, *spatial) in which some objects shine less, beside others that shine as ever.
-
-    What they lose is the light that they add to their surroundings, and with it their glow.
-    """
-    n = int(labels.max()) + 1
-    if n == 1:
-        return patch
-    loses = np.where(rng.uniform(size=n) < rng.uniform(0.2, 0.8), 1 - np.exp(rng.uniform(math.log(FAINTEST), 0, n)), 0)
-    radius = math.sqrt(np.count_nonzero(labels) / (n - 1) / math.pi)
-    around = ndimage.gaussian_filter(ndimage.minimum_filter(patch[0], math.ceil(3 * radius)), radius)
-    distance, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    lost = loses[labels[tuple(nearest)]] * np.exp(-distance / radius)
-    light = np.maximum(patch - around, 0)
-    return np.asarray(patch - light * ndimage.gaussian_filter(lost, 1), np.float32)
 
 
 def turned(source: Mask, light: Array, rng: np.random.Generator) -> tuple[NDArray[np.bool_], Array]:

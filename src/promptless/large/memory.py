@@ -12,8 +12,8 @@ MIB, GIB = 2**20, 2**30
 UNITS = {"": GIB, "g": GIB, "gb": GIB, "gib": GIB, "m": MIB, "mb": MIB, "mib": MIB}
 FIXED = 300 * MIB
 """The libraries, a model, and the objects of a tile and its neighbours."""
-PER_PIXEL = 330
-"""Bytes for each model pixel that is seen at once (measured with `nuclei`)."""
+PER_PIXEL = 360
+"""Bytes for each model pixel that is seen at once, with two tiles under way (measured with `nuclei`)."""
 SHARE = 0.75
 """A tile that does not fit is tried at this share of its side, and so on."""
 

@@ -146,7 +146,7 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         at = pyramid.levels[level]
         spacing = at.spacing if request.mpp is None else tuple(request.mpp * step for step in at.downsample)
         image = sized(pyramid.plane(pyramid.depth // 2).image(level), spacing)
-        view = View.of(image, model, values_of(pyramid, level))
+        view, least = least_score(View.of(image, model, values_of(pyramid, level)), model, request.min_score)
         roi = None if request.roi is None else region(request.roi, at.downsample, at.shape)
         tiles = view.tiles(tile, halo)
         chosen = [i for i, part in enumerate(tiles) if roi is None or meets(part, roi)]
@@ -170,7 +170,7 @@ def planned(source: Path, fingerprint: str, model: Model, request: Request) -> P
         view.align,
         tile,
         halo,
-        least_score(view, config, request.min_score),
+        least,
         everywhere,
         roi,
         share,

@@ -66,10 +66,10 @@ def seams(
         image = pyramid.image(number)
         spacing = level.spacing if mpp is None else tuple(mpp * step for step in level.downsample)
         part = middle(level.shape) if roi is None else region(roi, level.downsample, level.shape)
-        seen = View.of(sized(image, spacing), model, values(image.data))
+        seen, least = least_score(View.of(sized(image, spacing), model, values(image.data)), model)
         pixels = image.data[:, *(slice(a, b) for a, b in part)]
     view = View(Image(pixels, spacing), seen.low, seen.high, seen.zoom, seen.align)
-    look = Look.of(view, model, tile, halo, least_score(view, model.config), Steps())
+    look = Look.of(view, model, tile, halo, least, Steps())
     shift = round_up(view.in_image(tile)[0] // 2, view.align)
     grids = [view.tiles(tile, halo), list(moved(view, look, tile, shift))]
     if len(grids[0]) == 1 and len(grids[1]) == 1:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from promptless.data import augment
 from promptless.data.augment import VARIETIES, WIDE, Variety
-from promptless.data.crowd import crowd, dimmed
+from promptless.data.crowd import crowd
 from promptless.data.sample import UNKNOWN, Sample
 from promptless.data.targets import generator_targets
 from promptless.networks.unet import UNet
@@ -139,8 +139,6 @@ def draw_patch(
         of_object[labels] = classes
         patch, labels, origin = crowd(patch, labels, rng)
         classes = of_object[origin]
-    if sample.category.startswith("fluorescence") and rng.uniform() < variety.dimmed:
-        patch = dimmed(patch, labels, rng)
     return Patch(variety.colour(patch, labels, sample.category, rng), labels, classes)
 
 

@@ -86,7 +86,8 @@ class Segments:
         inside = dict(zip(axes, index[leading:], strict=False))
         blocks = []
         for at in product(*wanted):
-            page = series.pages[int(np.ravel_multi_index(at, lengths)) if at else 0]
+            with series.keyframe.parent.filehandle.lock:  # pages are looked up in the file
+                page = series.pages[int(np.ravel_multi_index(at, lengths)) if at else 0]
             if page is None:
                 raise UnreadableImageError("lacks a page, which is in another file that is not there")
             pixels = region(page, inside["Y"], inside["X"])

@@ -37,6 +37,7 @@ def tiff(path: Path) -> Iterator[Tiff]:
     except tifffile.TiffFileError as error:
         raise UnreadableImageError(f"is not a {path.suffix[1:].upper()} image, whatever its name says") from error
     with opened:
+        opened.filehandle.set_lock(True)  # tiles of large images are read by several threads
         yield Tiff(opened)
 
 

@@ -219,5 +219,5 @@ def check_codec(part: Part, syntax: UID) -> None:
     if not decoder.is_available:
         raise UnreadableImageError(
             f"has {part.name}, compressed as {syntax.name} ({syntax}), for which no decoder is installed: pip install "
-            f"{CODECS.get(syntax, 'pylibjpeg')}, or save it uncompressed"
+            f"{CODECS.get(syntax, 'pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg')}, or save it uncompressed"
         )

@@ -27,13 +27,21 @@ def check(network: nn.Module, crop: Shape, schedule: Schedule, device: torch.dev
 
     `count` processes share a batch. In half precision a step counts half, though some of its tensors stay single.
     """
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.free()
+    on_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else memory.free()
+    weights = sum(part.nbytes for part in (*network.parameters(), *network.buffers()))
     skeleton = deepcopy(network).to("meta")
-    need = needed(skeleton, crop, schedule, count)
+
+    def taken_by(crop: Shape, schedule: Schedule) -> int:
+        """Return what all processes take where they share memory, or one and its network, which is not there yet."""
+        step = needed(skeleton, crop, schedule, count)
+        return step + weights if on_gpu else step * count
+
+    need = taken_by(crop, schedule)
     if free is None or need <= free:
         return
     able = remedies(crop, schedule, count, bool(transformer_layers(skeleton)))
-    others = ((text, needed(skeleton, smaller, other, count)) for text, smaller, other in able)
+    others = ((text, taken_by(smaller, other)) for text, smaller, other in able)
     fits = next((f"{text} would take about {taken / memory.GIB:.1f} GB" for text, taken in others if taken <= free), "")
     size, n = " x ".join(map(str, crop)), schedule.micro_batch(count)
     nothing = f"no smaller one would fit: take a smaller network, or set {memory.VARIABLE} to what there is, in GB"
