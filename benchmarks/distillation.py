@@ -2,7 +2,7 @@
 
     python benchmarks/distillation.py volumes --teacher FOLDER --data FOLDER -o OUT
         [--student unet3d_s] [--labelled 14] [--steps 2000 | --minutes 20] [--seeds 0 1 2] [--weights 0 0.25 0.5 0.75]
-        [--flips x] [--device cpu]
+        [--on logits | --on softmax --temperature 2] [--precision bfloat16] [--flips x] [--device cpu]
 
 Every student is trained for as many steps, on as many labelled scans: with a teacher of weight 0.5 and without one for
 each seed, with the other weights for the first seed. Without one, the other scans are not seen. `--minutes` takes as
@@ -30,7 +30,7 @@ from promptless.loading import torch_voxel_model
 from promptless.networks.volume import models
 from promptless.registry import find
 from promptless.runtimes.onnx import OnnxVoxelModel
-from promptless.train.distill import Distilling
+from promptless.train.distill import LOGITS, SOFTMAX, Distilling
 from promptless.train.run import CHECKPOINT
 from promptless.train.volume import students, training
 from promptless.train.volume.recipe import TRAIN, UNLABELLED, VolumeRecipe
@@ -58,13 +58,14 @@ def volumes(asked: argparse.Namespace) -> None:
 
 def place(asked: argparse.Namespace, seed: int, weight: float) -> Path:
     """Return the folder of a student."""
-    return Path(asked.output / f"{asked.student}_{asked.steps}_seed{seed}_weight{weight:g}")
+    compared = f"_{asked.on}{asked.temperature:g}" if weight and asked.on != LOGITS else ""
+    return Path(asked.output / f"{asked.student}_{asked.steps}_seed{seed}_weight{weight:g}{compared}")
 
 
 def recipe_of(asked: argparse.Namespace, seed: int, weight: float) -> VolumeRecipe:
     """Return the recipe of a student; without weight it has no teacher, and sees labelled scans only."""
-    how = Distilling(asked.teacher, weight or HALF, labelled=asked.labelled)
-    schedule = replace(students.SCHEDULE, steps=asked.steps)
+    how = Distilling(asked.teacher, weight or HALF, asked.on, asked.temperature, labelled=asked.labelled)
+    schedule = replace(students.SCHEDULE, steps=asked.steps, precision=asked.precision)
     named = place(asked, seed, weight).name
     recipe = students.recipe_for(how, asked.student, asked.data, named, flips=asked.flips, seed=seed, schedule=schedule)
     if weight:
@@ -183,6 +184,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="in place of --steps: of training, for each student")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--weights", type=float, nargs="+", default=[0, 0.25, 0.5, 0.75])
+    parser.add_argument("--on", default=LOGITS, choices=(LOGITS, SOFTMAX), help="what is compared with the teacher's")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--precision", default=students.SCHEDULE.precision)
     parser.add_argument("--flips", default="x")
     parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()

@@ -19,6 +19,7 @@ from made_up import discs, picture
 from promptless import __version__
 from promptless.cli import app
 
+UNSIZED = "note: the pixel size of {} is not known, so it was judged by eye; --mpp gives it\n"
 SUFFIXES = ["_labels.tif", "_manifest.json", "_objects.csv", "_overlay.png", "_prompts.json"]
 
 
@@ -62,14 +63,16 @@ def test_a_folder_is_segmented(images, run, tmp_path):
         assert (labels.dtype, labels.shape) == (np.uint16, (64, 72))
         assert 1 <= labels.max() <= 3
     assert len(answer.stdout.splitlines()) == 2
-    assert answer.stderr == "2 segmented, 0 skipped, 0 failed\n"
+    assert answer.stderr == "2 segmented, 0 skipped, 0 failed\n" + UNSIZED.format("2 images")
 
 
 def test_results_go_to_stdout_and_name_the_overlay(images, run, tmp_path):
     answer = run(images / "a.png")
     assert answer.stdout.startswith("a.png: ")
     assert answer.stdout.endswith(f"objects, {tmp_path / 'out' / 'a_overlay.png'}\n")
-    assert answer.stderr == ""
+    assert answer.stderr == UNSIZED.format("the image")
+    assert run(images / "b.png", "--mpp", "0.5").stderr == ""
+    assert run(images / "b.png", "-q", "--overwrite").stderr == ""
 
 
 def test_json_lines_can_be_parsed(images, run, tmp_path):

@@ -66,3 +66,11 @@ def test_kept_embeddings_are_not_read_as_images(tmp_path):
     assert images_in([tmp_path], recursive=True) == [kept / "x.npy"]
     (tmp_path / "out" / "a_manifest.json").write_text("{}")
     assert images_in([tmp_path], recursive=True) == []
+
+
+def test_label_images_beside_their_images_are_passed_over_unless_they_are_named(tmp_path):
+    for name in ("a.png", "a_masks.png", "b.tif", "b_labels.png", "c_masks.png", "_masks.png", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in images_in([tmp_path])] == ["_masks.png", "a.png", "b.tif", "c_masks.png"]
+    assert others_in([tmp_path]) == 3
+    assert images_in([tmp_path / "a_masks.png"]) == [tmp_path / "a_masks.png"]

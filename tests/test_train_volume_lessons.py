@@ -177,12 +177,13 @@ def silent(done, text):
     """Tell nothing."""
 
 
-@pytest.mark.parametrize("name", ["unet3d_s", "swinunetr_tiny"])
+@pytest.mark.parametrize("name", ["unet3d_s", "unet3d_m", "swinunetr_tiny"])
 def test_a_student_by_name_looks_at_scans_as_its_teacher_does(home, name):
     how = Distilling(str(home / "teacher"), labelled=1)
     recipe = students.recipe_for(how, name, home / "shapes", "mine")
     told, teacher = recipe.model, teachers.config_of(str(home / "teacher"))
-    assert replace(told.volume, network="autoprosam") == teacher.volume
+    assert replace(told.volume, network="autoprosam", mirrored="x") == teacher.volume
+    assert told.volume.mirrored == ""
     assert (told.name, told.classes, told.files) == ("mine", teacher.classes, {})
     assert recipe.ids == {"train": ["b"], "unlabelled": ["a"], "dev": ["c", "d"], "test": ["e"]}
     if name == "unet3d_s":
@@ -229,7 +230,7 @@ def test_a_teacher_of_other_classes_or_of_planes_is_refused(home, tiny_config):
         teachers.check(tiny_config, own)
     with pytest.raises(ValueError, match=r"nuclei is a model on planes, and students on volumes \(unet3d_s"):
         students.recipe_for(Distilling("nuclei"), "unet3d_s", home / "shapes", "mine")
-    with pytest.raises(ValueError, match="there is no student 'unet4d'; there are unet3d_s"):
+    with pytest.raises(ValueError, match="there is no student 'unet4d'; there are unet2d_s for images, unet3d_s"):
         students.recipe_for(Distilling("nuclei"), "unet4d", home / "shapes", "mine")
 
 

@@ -83,7 +83,7 @@ def test_slab_by_slab_is_all_at_once(spacing, slab, overlap, monkeypatch):
 
 def test_logits_are_not_held_for_the_whole_scan():
     classes = tuple(f"class {i}" for i in range(13))
-    image = Image(np.zeros((1, 600, 24, 24), np.int16), (1.0, 1.0, 1.0), "mm")
+    image = Image(np.arange(600 * 24 * 24, dtype=np.int16).reshape(1, 600, 24, 24), (1.0, 1.0, 1.0), "mm")
     model = NullVoxelModel(config(classes, crop=(24, 24, 24)))
     run(replace(image, data=image.data[:, :30]), model)
     tracemalloc.start()
@@ -122,6 +122,29 @@ def test_nothing_is_mirrored_across_where_a_class_has_a_side(classes, views):
     assert len(set(found)) == views
     assert found[0] == ()
     assert any(2 in axes for axes in found) == (views == 8)
+
+
+@pytest.mark.parametrize(
+    ("classes", "mirrored", "axes"),
+    [
+        (("liver",), "x", {2}),
+        (("liver",), "", set()),
+        (("anterior", "posterior"), None, {0, 2}),
+        (("upper lobe",), "zyx", {1, 2}),
+        (("left lung", "liver"), "zx", {0}),
+    ],
+)
+def test_nothing_is_mirrored_along_an_axis_that_training_did_not_turn_or_that_a_class_ends(classes, mirrored, axes):
+    model = config(classes)
+    found = mirrors(replace(model, volume=replace(model.volume, mirrored=mirrored)))
+    assert {axis for view in found for axis in view} == axes
+    assert len(found) == 2 ** len(axes)
+
+
+def test_a_scan_of_one_value_is_refused():
+    image, _ = blocks((8, 8, 8))
+    with pytest.raises(ValueError, match="every voxel of the scan is 0, so there is nothing to see"):
+        run(replace(image, data=np.zeros_like(image.data)), NullVoxelModel())
 
 
 def test_flips_are_the_models_own_unless_asked():

@@ -46,6 +46,7 @@ class Outcome:
     origin: Origin = field(default_factory=Origin)
     message: str = ""
     paths: dict[str, Path] | None = None
+    sized: bool = True  # whether the size of a pixel is known
 
 
 def jobs(
@@ -126,7 +127,8 @@ def segment_all(
             result = one(job, model, also, overlay, {**options, "embeddings": kept, "progress": told})
             result = replace(result, manifest=result.manifest | {"requested": request.options})
             saved = outputs.save(result, target, job.name, kinds[job])
-            yield Outcome(job, "done", result.n_objects, result.image.origin, paths=saved)
+            sized = result.image.spacing is not None
+            yield Outcome(job, "done", result.n_objects, result.image.origin, paths=saved, sized=sized)
         except Exception as error:  # whatever is wrong with one image, the others go on
             log.debug("%s", job.source, exc_info=True)
             yield Outcome(job, "failed", message=reason(error))

@@ -183,7 +183,8 @@ class VolumeConfig:
     crop: tuple[int, ...] = (128, 128, 128)  # voxels seen at once, in training and after
     overlap: float = 0.25  # share of a crop that it has in common with the next
     blend: str = "gaussian"  # weights of crops where they overlap; "constant", as published
-    flips: bool = False  # mirrored views are averaged: eight times the work
+    flips: bool = False  # mirrored views are averaged: eight times the work, where all are
+    mirrored: str | None = None  # axes along which training turned scans round, and views may be; None: not known
     extent: tuple[float, ...] | None = None  # mm, the longest scans that it was made for; longer ones are refused
     intensity: Intensity = field(default_factory=Intensity)
 

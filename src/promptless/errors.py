@@ -34,4 +34,6 @@ def reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return f"out of memory{f' ({text})' if text else ''}; smaller tiles need less (--tile)"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     return text if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: {text}"

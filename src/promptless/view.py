@@ -114,7 +114,7 @@ class View:
         if not ZOOMS[0] <= zoom <= ZOOMS[1]:
             raise ValueError(
                 f"a pixel of {zoom * kind.pixel_size:g} um is {zoom:g} times the {kind.pixel_size:g} um that "
-                f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g}; give the true size with mpp"
+                f"{model.config.name!r} expects, beyond {ZOOMS[0]:g} to {ZOOMS[1]:g} times; give the true size with mpp"
             )
         return view if zoom == 1 else replace(view, zoom=zoom, align=1)
 

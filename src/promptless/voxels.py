@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from promptless.config import Intensity, ModelConfig, VolumeConfig
+from promptless.config import VOLUME_AXES, Intensity, ModelConfig, VolumeConfig
 from promptless.crops import Stops, padding, stops
 from promptless.image import Image, Shape
 from promptless.intensity import standardised, window_of
@@ -53,10 +53,10 @@ KEPT = (PROBABILITIES, PROMPT)
 """What a result can have beside labels."""
 CERTAIN = np.iinfo(np.uint8).max
 """Probabilities are kept as whole numbers, of which this is 1."""
-SIDED = re.compile(r"(?<![a-z0-9])(left|right|l|r)(?![a-z0-9])", re.IGNORECASE)
-"""A class on one side of the patient, by its name."""
-DEPTH, ACROSS = 0, 2
-"""Axes of a scan: along the patient, and from left to right."""
+ENDS = ("superior|inferior|upper|lower", "anterior|posterior|ventral|dorsal", "left|right|l|r")
+"""How classes are called that are at one end of an axis (z, y, x)."""
+DEPTH = 0
+"""The axis along the patient."""
 COARSEST = 16
 """Voxels per side below which no smaller crop is offered; sides that are offered are multiples of it."""
 
@@ -184,9 +184,8 @@ def for_points(model: Model | VoxelModel) -> PointedVoxelModel:
             "exported from, which runs on torch, or leave the points out"
         )
     raise ValueError(
-        f"{model.config.name} takes no points: it was trained without clicks; train it with points = "
-        f"{1 + len(model.config.classes)} in [model.network] of its recipe (recipes/autoprosam_clicks.toml), or leave "
-        "the points out"
+        f"{model.config.name} takes no points: it was trained without clicks; leave them out, or train an AutoProSAM "
+        f"with points = {1 + len(model.config.classes)} in [model.network], as recipes/autoprosam_clicks.toml has it"
     )
 
 
@@ -283,17 +282,29 @@ def seen_shape(image: Image, config: ModelConfig) -> Shape:
 def mirrors(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
     """Return the axes that are turned round in each mirrored view, the plain view first.
 
-    Nothing is mirrored across the patient where a class is of one side: it would become the other.
+    Nothing is mirrored along an axis that training did not turn round, nor where a class is at one of its ends: it
+    would become the other.
     """
-    sided = any(SIDED.search(name) for name in config.classes)
-    axes = [axis for axis in range(3) if not (sided and axis == ACROSS)]
+    known = of_volume(config).mirrored
+    axes = [
+        number
+        for number, (axis, ends) in enumerate(zip(VOLUME_AXES, ENDS, strict=True))
+        if axis in (VOLUME_AXES if known is None else known) and not any(called(ends, name) for name in config.classes)
+    ]
     return tuple(view for n in range(len(axes) + 1) for view in combinations(axes, n))
+
+
+def called(words: str, name: str) -> bool:
+    """Return whether a class's name has one of some words in it."""
+    return re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", name, re.IGNORECASE) is not None
 
 
 def look(image: Image, config: ModelConfig, planned: Plan) -> Seen:
     """Return a scan at the model's spacing, padded with its border to one crop at least."""
     window = window_of(image.data, of_volume(config).intensity)
     own = image.data[0]
+    if own.min() == own.max():
+        raise ValueError(f"every voxel of the scan is {own.flat[0]:g}, so there is nothing to see in it")
     values = own if planned.seen == planned.own else resampled(own, planned.seen, planned.planes)
     return Seen(framed(values, planned), window)
 

@@ -17,7 +17,8 @@ def distill(
     student: Annotated[
         str,
         typer.Option(
-            help="unet2d_s for images; for scans unet3d_s (quick on a processor), swinunetr_tiny, _small or _base."
+            help="unet2d_s for images; for scans unet3d_s (quick on a processor), unet3d_m (wider), or "
+            "swinunetr_tiny, _small or _base."
         ),
     ],
     data: Annotated[

@@ -224,7 +224,8 @@ def work(images: list[Path], recursive: bool, output: Path | None, config: Model
         return todo or fail(f"there is no scan in {where}; NIfTI, and DICOM as a folder, file or .zip, are read")
     if all(scans.is_scan(path) for path in [job.source for job in todo] or images):
         fail(f"{where} holds scans, and {config.name} is for planes; {for_volumes()}")
-    return todo or fail(f"there is no image in {where}; PNG, JPEG, BMP, WebP, TIFF and NPY are read")
+    deeper = "" if recursive else "; --recursive enters folders in folders"
+    return todo or fail(f"there is no image in {where}; PNG, JPEG, BMP, WebP, TIFF and NPY are read{deeper}")
 
 
 def passed_over(images: list[Path], recursive: bool, output: Path, config: ModelConfig) -> int:
@@ -326,7 +327,7 @@ def as_text(outcome: Outcome) -> str:
         return f"{source.name}: skipped, {paths['manifest']} is there (--overwrite does it again)"
     of = f" in {outcome.origin}" if str(outcome.origin) else ""
     told = "".join(f" ({note})" for note in (outcome.message, *outcome.origin.notes) if note)
-    what = "structures" if "volumes" in paths else "objects"
+    what = ("structure" if "volumes" in paths else "object") + "s" * (outcome.n_objects != 1)
     return f"{source.name}: {outcome.n_objects} {what}{of}{told}, {paths['overlay']}"
 
 
@@ -350,6 +351,11 @@ def finish(outcomes: list[Outcome], others: int, quiet: bool) -> NoReturn:
         files = "file that is no image" if others == 1 else "files that are no images"
         passed = f"; {others} {files} passed over" if others else ""
         typer.echo(f"{done} segmented, {skipped} skipped, {failed} failed{passed}", err=True)
+    unsized = sum(not outcome.sized for outcome in outcomes)
+    if unsized and not quiet:
+        every = unsized == len(outcomes)
+        which = "the image" if len(outcomes) == 1 else f"{unsized}{'' if every else f' of {len(outcomes)}'} images"
+        typer.echo(f"note: the pixel size of {which} is not known, so it was judged by eye; --mpp gives it", err=True)
     if not failed:
         raise typer.Exit(Exit.OK)
     raise typer.Exit(Exit.ERROR if failed == len(outcomes) else Exit.PARTIAL)

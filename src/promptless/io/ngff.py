@@ -50,6 +50,13 @@ def steps(chunks: Shape) -> Shape:
     return tuple(2 if side > 1 else 1 for side in chunks)
 
 
+def form_of(version: str) -> int:
+    """Return the format of Zarr that a version of OME-Zarr takes; raise where it is not known."""
+    if version not in VERSIONS:
+        raise ValueError(f"there is no OME-Zarr {version!r} here; there are {', '.join(VERSIONS)}")
+    return VERSIONS[version]
+
+
 def create(
     path: Path,
     name: str,
@@ -70,9 +77,7 @@ def create(
     """
     import zarr
 
-    if version not in VERSIONS:
-        raise ValueError(f"there is no OME-Zarr {version!r} here; there are {', '.join(VERSIONS)}")
-    form = VERSIONS[version]
+    form = form_of(version)
     root = zarr.open_group(path, mode="w", zarr_format=form, attributes=spoken(version, {}))
     above = root.create_group(LABELS, attributes=spoken(version, {"labels": [name]}))
     sides = chunks or chunked(shape)

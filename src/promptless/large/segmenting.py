@@ -87,6 +87,7 @@ def segment(  # noqa: PLR0913  the one door, and every argument of it optional
     OME-Zarr, 0.5 or 0.4. `progress(step, done, total)` is told of every tile.
     """
     source, out = Path(source), Path(out)
+    ngff.form_of(version)
     if loaded is None:
         loaded = load(model, threads=threads) if isinstance(model, str | Path) else model
     name = known_as(model) if isinstance(model, str | Path) else None

@@ -13,6 +13,8 @@ OWN_OUTPUTS = (
     *("_labels.nii.gz", "_probabilities.nii.gz", "_seg.dcm", "_prompt.png"),
 )
 OWN_FOLDER = "_embedding"
+LABELS = ("_masks", "_labels")
+"""What the name of a label image ends in that lies beside the image it is of."""
 
 
 def images_in(paths: Iterable[Path], recursive: bool = False, output: Path | None = None) -> list[Path]:
@@ -28,13 +30,30 @@ def images_in(paths: Iterable[Path], recursive: bool = False, output: Path | Non
 
 
 def others_in(paths: Iterable[Path], recursive: bool = False, output: Path | None = None) -> int:
-    """Return how many files in the folders among `paths` are no images."""
-    return sum(suffix_of(file) is None for path in paths if path.is_dir() for file in visible(path, recursive, output))
+    """Return how many files in the folders among `paths` are no images, or the labels of one."""
+    folders = [path for path in paths if path.is_dir()]
+    strange = sum(suffix_of(file) is None for folder in folders for file in visible(folder, recursive, output))
+    return strange + sum(len(labels_among(readable(folder, recursive, output))) for folder in folders)
 
 
 def images(folder: Path, recursive: bool, output: Path | None) -> list[Path]:
-    """Return the images in a folder."""
+    """Return the images in a folder, without label images that lie beside theirs."""
+    found = readable(folder, recursive, output)
+    labels = labels_among(found)
+    return [path for path in found if path not in labels]
+
+
+def readable(folder: Path, recursive: bool, output: Path | None) -> list[Path]:
+    """Return the files in a folder that can be read, without what promptless wrote."""
     return [path for path in visible(folder, recursive, output) if suffix_of(path) and not is_own(path)]
+
+
+def labels_among(files: Iterable[Path]) -> set[Path]:
+    """Return those files that are called as the label images of others."""
+    named = {path: str(path.with_suffix("")) for path in files}
+    images = set(named.values())
+    beside = ((path, name.removesuffix(end)) for path, name in named.items() for end in LABELS if name.endswith(end))
+    return {path for path, image in beside if image in images}
 
 
 def visible(folder: Path, recursive: bool, output: Path | None) -> Iterator[Path]:

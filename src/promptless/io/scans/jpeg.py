@@ -25,7 +25,7 @@ def decoded(dataset: Dataset) -> NDArray[np.integer]:
 
 def frame(code: bytes, dataset: Dataset) -> NDArray[np.integer]:
     """Return the pixels of a frame; what is lost of it, libjpeg would make up."""
-    if not code.rstrip(b"\0").endswith(END):  # zeros fill up what is too short
+    if END not in code.rstrip(b"\0")[-len(END) - 2 :]:  # a byte fills up an odd length
         raise ValueError("the JPEG in it has no end")
     pixels = imagecodecs.jpeg8_decode(code)
     shape = (int(dataset.Rows), int(dataset.Columns))

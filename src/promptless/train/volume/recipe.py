@@ -61,7 +61,10 @@ class VolumeRecipe:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides what the training yields, as JSON; a run goes on only where it is the same."""
-        model = {"volume": asdict(self.model)["volume"], "network": self.model.network, "classes": self.model.classes}
+        volume = {
+            name: value for name, value in asdict(self.model)["volume"].items() if name != "mirrored"
+        }  # see flips
+        model = {"volume": volume, "network": self.model.network, "classes": self.model.classes}
         begun = {} if self.start is None else {"start": sha256(self.start / models.TRAINED)}
         clicked = {} if self.clicks is None else {"clicks": asdict(self.clicks)}
         return {
@@ -108,7 +111,7 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     variety, flips = content.get("variety", PUBLISHED), content.get("flips", VOLUME_AXES)
     check_variety(variety, flips, where)
     distill = from_dict(Distilling, content["distill"], f"{where}, [distill]") if "distill" in content else None
-    model = on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where)
+    model = turned(on_backbone(ModelConfig.from_dict(content["model"], where), backbone, where), flips)
     recipe = VolumeRecipe(
         folder,
         split_in(folder / prepared.SPLIT),
@@ -123,6 +126,12 @@ def read(path: Path, *, data: Path | None = None, backbone: str | None = None) -
     )
     unlabelled = content.get(UNLABELLED)
     return distilled(recipe, distill, None if unlabelled is None else Path(unlabelled), where)
+
+
+def turned(model: ModelConfig, flips: str) -> ModelConfig:
+    """Return a model that knows along which axes its scans were turned round."""
+    assert model.volume is not None, "the recipe is for volumes"
+    return replace(model, volume=replace(model.volume, mirrored=flips))
 
 
 def distilled(recipe: VolumeRecipe, how: Distilling | None, unlabelled: Path | None, where: str) -> VolumeRecipe:

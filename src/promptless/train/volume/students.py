@@ -12,7 +12,7 @@ from promptless.train.distill import Distilling
 from promptless.train.recipes import split_in
 from promptless.train.schedule import Schedule
 from promptless.train.volume import teachers
-from promptless.train.volume.recipe import VolumeRecipe, distilled, looked_at_every
+from promptless.train.volume.recipe import VolumeRecipe, distilled, looked_at_every, turned
 from promptless.train.volume.variety import WIDE
 
 SCHEDULE = Schedule(steps=2000, batch=2, rate=2e-3, warmup=100, average=0.995)
@@ -28,6 +28,7 @@ class Student:
 
 STUDENTS = {
     "unet3d_s": Student(COMPACT, {}),
+    "unet3d_m": Student(COMPACT, {"widths": [32, 64, 96, 96]}),
     "swinunetr_tiny": Student(SWIN_UNETR, {"feature_size": 12}),
     "swinunetr_small": Student(SWIN_UNETR, {"feature_size": 24}),
     "swinunetr_base": Student(SWIN_UNETR, {"feature_size": 48}),
@@ -51,9 +52,9 @@ def recipe_for(
     class has a side.
     """
     if student not in STUDENTS:
-        raise ValueError(f"there is no student {student!r}; there are {', '.join(STUDENTS)}")
+        raise ValueError(f"there is no student {student!r}; there are unet2d_s for images, {', '.join(STUDENTS)}")
     ids = split_in(data / prepared.SPLIT)
-    model = pupil(teachers.config_of(how.teacher), STUDENTS[student], name)
+    model = turned(pupil(teachers.config_of(how.teacher), STUDENTS[student], name), flips)
     recipe = VolumeRecipe(data, ids, seed, schedule, looked_at_every(schedule), WIDE, flips, model)
     return distilled(recipe, how, unlabelled, "this distillation")
 
