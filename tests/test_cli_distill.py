@@ -53,6 +53,7 @@ def test_a_student_is_distilled_exported_and_told_of(teacher, tmp_path, monkeypa
     [
         (("--student", "unet4d"), "there is no student 'unet4d'; there are unet2d_s for images, unet3d_s"),
         (("--student", "unet3d_s", "--flips", "w"), "names axes out of zyx"),
+        (("--student", "unet2d_s"), "is a model on volumes, and unet2d_s learns from one on planes"),
         (("--student", "unet3d_s", "--labelled", "7"), "labelled is 7, and there are 2 scans"),
     ],
 )

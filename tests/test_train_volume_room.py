@@ -48,6 +48,25 @@ def test_lean_training_is_foreseen_with_less(layered):
     assert foreseen(layered, schedule=replace(ONE, memory="lean")) < foreseen(layered)
 
 
+def test_processes_share_the_memory_of_a_computer(compact, monkeypatch):
+    two = Schedule(batch=2, steps=1)
+    each = room.needed(deepcopy(compact).to("meta"), CROP, two, 2)
+    with_memory(monkeypatch, 2 * each)
+    room.check(compact, CROP, two, CPU, 2)
+    with_memory(monkeypatch, 2 * each - 1)
+    with pytest.raises(ValueError, match="a training step on 1 crop of 32 x 32 x 32 voxels"):
+        room.check(compact, CROP, two, CPU, 2)
+
+
+def test_a_gpu_holds_the_network_too(compact, monkeypatch):
+    step, weights = foreseen(compact), sum(p.nbytes for p in (*compact.parameters(), *compact.buffers()))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (step + weights, 0))
+    room.check(compact, CROP, ONE, torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (step + weights - 1, 0))
+    with pytest.raises(ValueError, match="are free"):
+        room.check(compact, CROP, ONE, torch.device("cuda"))
+
+
 def test_what_fits_passes_and_the_network_stays_as_it_was(compact, monkeypatch):
     before = {name: value.clone() for name, value in compact.state_dict().items()}
     with_memory(monkeypatch, foreseen(compact))

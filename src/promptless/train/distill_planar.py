@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptless.config import DIRECT, INSTANCES, ModelConfig, Teacher, from_dict
+from promptless.config import DIRECT, INSTANCES, VOXELS, ModelConfig, Teacher, from_dict
 from promptless.data import prepared
 from promptless.data.augment import VARIETIES, WIDE
 from promptless.data.sample import Sample
@@ -130,6 +130,10 @@ def recipe_for(
     Each kind of image is drawn as often as it is there.
     """
     config = ModelConfig.read(find(how.teacher) / CONFIG)
+    if config.output == VOXELS:
+        raise ValueError(
+            f"{config.name} is a model on volumes, and {student} learns from one on planes; name such a one"
+        )
     ids = split_in(data / prepared.SPLIT)
     kinds = Counter(
         entry.get("category", prepared.UNSORTED) for entry in prepared.index(data) if entry["id"] in ids["train"]

@@ -53,8 +53,8 @@ def recipe_for(
     """
     if student not in STUDENTS:
         raise ValueError(f"there is no student {student!r}; there are unet2d_s for images, {', '.join(STUDENTS)}")
-    ids = split_in(data / prepared.SPLIT)
     model = turned(pupil(teachers.config_of(how.teacher), STUDENTS[student], name), flips)
+    ids = split_in(data / prepared.SPLIT)
     recipe = VolumeRecipe(data, ids, seed, schedule, looked_at_every(schedule), WIDE, flips, model)
     return distilled(recipe, how, unlabelled, "this distillation")
 
