@@ -181,3 +181,8 @@ def test_a_folder_without_images_calibrates_nothing(student_folder, tmp_path):
     answer = CliRunner().invoke(app, [*told, str(tmp_path / "none")])
     assert (answer.exit_code, "there is no image in" in answer.output) == (1, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_backbone_has_no_onnx(tmp_path):
+    answer = CliRunner().invoke(app, ["models", "export", "sam_vit_b", "-o", str(tmp_path / "out")])
+    assert (answer.exit_code, "sam_vit_b is a backbone, and has no ONNX" in answer.output) == (1, True)

@@ -76,9 +76,9 @@ def teacher_of(
         ) from error
     if registry.model_hash(teacher.config) != wanted.sha256:
         raise ValueError(
-            f"{config.name} was taught by another {wanted.name} than {teacher.config.name} {teacher.config.version} "
-            f"(hash {wanted.sha256[:12]}, not {registry.model_hash(teacher.config)[:12]}); name the folder of that one "
-            "with --teacher FOLDER, or `teacher=`"
+            f"the teacher of {config.name} is {wanted.name} (hash {wanted.sha256[:12]}), and "
+            f"{teacher.config.name} {teacher.config.version} (hash {registry.model_hash(teacher.config)[:12]}) is not; "
+            "name the folder of that one with --teacher FOLDER, or `teacher=`"
         )
     return teacher
 

@@ -171,9 +171,11 @@ def export_(
         )
     need_torch()
     with reporting(verbose, "interrupted; nothing was written"):
-        from promptless import registry
+        from promptless import library, registry
         from promptless.config import VOXELS, ModelConfig
 
+        if model in {*library.names(), *library.PUBLISHED} - {*registry.names()}:
+            fail(f"{model} is a backbone, and has no ONNX; name a model, or an adapter on our small base")
         source = registry.find(model)
         config = ModelConfig.read(source / registry.CONFIG)
         write = volumes_as_onnx if config.output == VOXELS else planes_as_onnx
