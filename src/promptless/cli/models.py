@@ -173,8 +173,9 @@ def export_(
     with reporting(verbose, "interrupted; nothing was written"):
         from promptless import library, registry
         from promptless.config import VOXELS, ModelConfig
+        from promptless.published import PUBLISHED
 
-        if model in {*library.names(), *library.PUBLISHED} - {*registry.names()}:
+        if model in {*library.names(), *PUBLISHED} - {*registry.names()}:
             fail(f"{model} is a backbone, and has no ONNX; name a model, or an adapter on our small base")
         source = registry.find(model)
         config = ModelConfig.read(source / registry.CONFIG)
