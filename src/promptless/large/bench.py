@@ -38,7 +38,7 @@ REACH, FIRST = "reach.npy", "first.npy"
 OUT = "out.ome.zarr"
 NAME = "nuclei"
 """What the label image is called inside of its store."""
-KEPT = 64
+KEPT = 40
 """Tiles whose objects are held in memory, since neighbours ask for them again."""
 LEVELS = 16
 PLANES = 8

@@ -53,6 +53,8 @@ LOCAL = {
     "distributed.admin.tick.limit": "1h",
     # else a worker gives memory back after every array, and asks for it again with the next one
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    # what is kept lies in two heaps, and not in one for each thread that ever asked
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 2,
 }
 """How Dask is set up where the workers are ours."""
 
