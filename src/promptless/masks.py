@@ -85,10 +85,8 @@ class Mask:
 
 def boxes_of(masks: Sequence[Mask], ndim: int) -> NDArray[np.int64]:
     """Return the boxes (objects, ndim, 2) around objects."""
-    starts, shapes = (
-        np.array([getattr(of, name) for of in objects], np.int64).reshape(-1, ndim)
-        for name, objects in (("start", masks), ("shape", [mask.pixels for mask in masks]))
-    )
+    starts = np.array([mask.start for mask in masks], np.int64).reshape(-1, ndim)
+    shapes = np.array([mask.pixels.shape for mask in masks], np.int64).reshape(-1, ndim)
     return np.stack([starts, starts + shapes], axis=2)
 
 

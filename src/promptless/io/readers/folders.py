@@ -31,21 +31,20 @@ def images_in(paths: Iterable[Path], recursive: bool = False, output: Path | Non
 
 def others_in(paths: Iterable[Path], recursive: bool = False, output: Path | None = None) -> int:
     """Return how many files in the folders among `paths` are no images, or the labels of one."""
-    folders = [path for path in paths if path.is_dir()]
-    strange = sum(suffix_of(file) is None for folder in folders for file in visible(folder, recursive, output))
-    return strange + sum(len(labels_among(readable(folder, recursive, output))) for folder in folders)
+    seen = [list(visible(path, recursive, output)) for path in paths if path.is_dir()]
+    return sum(sum(suffix_of(file) is None for file in files) + len(labels_among(readable(files))) for files in seen)
 
 
 def images(folder: Path, recursive: bool, output: Path | None) -> list[Path]:
     """Return the images in a folder, without label images that lie beside theirs."""
-    found = readable(folder, recursive, output)
+    found = readable(visible(folder, recursive, output))
     labels = labels_among(found)
     return [path for path in found if path not in labels]
 
 
-def readable(folder: Path, recursive: bool, output: Path | None) -> list[Path]:
-    """Return the files in a folder that can be read, without what promptless wrote."""
-    return [path for path in visible(folder, recursive, output) if suffix_of(path) and not is_own(path)]
+def readable(files: Iterable[Path]) -> list[Path]:
+    """Return those files that can be read, without what promptless wrote."""
+    return [path for path in files if suffix_of(path) and not is_own(path)]
 
 
 def labels_among(files: Iterable[Path]) -> set[Path]:

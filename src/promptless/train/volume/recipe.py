@@ -61,9 +61,8 @@ class VolumeRecipe:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides what the training yields, as JSON; a run goes on only where it is the same."""
-        volume = {
-            name: value for name, value in asdict(self.model)["volume"].items() if name != "mirrored"
-        }  # see flips
+        volume = asdict(self.model)["volume"]
+        del volume["mirrored"]  # what `flips` says
         model = {"volume": volume, "network": self.model.network, "classes": self.model.classes}
         begun = {} if self.start is None else {"start": sha256(self.start / models.TRAINED)}
         clicked = {} if self.clicks is None else {"clicks": asdict(self.clicks)}
