@@ -118,18 +118,18 @@ def test_where_every_tile_fails_the_run_fails(image, tmp_path, monkeypatch):
 
 def test_a_full_disk_stops_the_run_which_can_be_resumed(image, tmp_path, monkeypatch):
     whole, _ = labels_of(image, tmp_path, "whole", **CUT)
-    step = bench.STEPS["settled"]
+    settle = bench.settle
 
-    def full(at, number):
-        if number == 3:
+    def full(tile, *found):
+        if tile == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return step(at, number)
+        return settle(tile, *found)
 
-    monkeypatch.setitem(bench.STEPS, "settled", full)
+    monkeypatch.setattr(bench, "settle", full)
     with pytest.raises(OSError, match="No space left"):
         labels_of(image, tmp_path, **CUT)
     assert not (tmp_path / "out.ome.zarr").exists()
-    monkeypatch.setitem(bench.STEPS, "settled", step)
+    monkeypatch.setattr(bench, "settle", settle)
     assert np.array_equal(labels_of(image, tmp_path, begin="resume", **CUT)[0], whole)
 
 

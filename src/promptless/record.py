@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -39,13 +39,18 @@ class Steps:
         """Add the time that the block takes to `step`."""
         began = time.perf_counter()
         yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - began
+        self.add({step: time.perf_counter() - began})
 
     @contextmanager
     def networked(self, step: str) -> Iterator[None]:
         """Add the time that a network takes to `step`, but not the time until it may begin."""
         with self.turn, self.timed(step):
             yield
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add seconds by step that others spent."""
+        for step, spent in seconds.items():
+            self.seconds[step] = self.seconds.get(step, 0.0) + spent
 
     def rounded(self) -> dict[str, float]:
         """Return the seconds as they are written down."""

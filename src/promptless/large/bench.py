@@ -23,7 +23,7 @@ from promptless.labels import Painted
 from promptless.large import store
 from promptless.large.finding import Look, find, owned_in
 from promptless.large.plan import Plan
-from promptless.large.settling import Reader, meeting, settle
+from promptless.large.settling import Boxes, Reader, meeting, settle
 from promptless.large.store import Found
 from promptless.masks import Masks
 from promptless.model import Model
@@ -75,10 +75,15 @@ class Bench:
         z, tile = divmod(number, len(self.tiles))
         return z, self.tiles[tile]
 
-    def plane(self, kind: str, z: int) -> tuple[NDArray[np.int64], Reader]:
+    def plane(self, kind: str, z: int) -> tuple[Boxes, Reader]:
         """Return the boxes around the objects of every tile of a plane, and what gives the objects."""
         first = z * len(self.tiles)
         return self.reach(kind)[first : first + len(self.tiles)], lambda tile: self.objects(kind, first + tile)
+
+    def look(self, z: int, steps: Steps) -> Look:
+        """Return how the tiles of a plane are looked at."""
+        plan = self.plan
+        return Look.of(self.view(z), self.model, plan.tile, plan.halo, plan.min_score, steps)
 
     @cached_property
     def objects(self) -> Callable[[str, int], Found]:
@@ -86,7 +91,7 @@ class Bench:
         return lru_cache(KEPT)(lambda kind, number: store.read(self.parts / kind, number))
 
     @cached_property
-    def reach(self) -> Callable[[str], NDArray[np.int64]]:
+    def reach(self) -> Callable[[str], Boxes]:
         """What gives the boxes (tiles, ndim, 2) around the objects of every tile, as found or settled."""
         return lru_cache(2)(lambda kind: np.asarray(np.load(self.parts / kind / REACH, allow_pickle=False)))
 
@@ -100,9 +105,9 @@ class Bench:
         """What gives a level of the label image, to read and write."""
         return lru_cache(LEVELS)(partial(ngff.level, self.parts / OUT, NAME))
 
-    def labelled(self, number: int) -> Found:
-        """Return the objects of a tile with their labels."""
-        return store.numbered(self.objects(SETTLED, number), int(self.first[number]))
+    def labelled(self, number: int, first: int | None = None) -> Found:
+        """Return the objects of a tile with their labels, from `first` on or as they are written down."""
+        return store.numbered(self.objects(SETTLED, number), int(self.first[number]) if first is None else first)
 
 
 @contextmanager
@@ -115,22 +120,20 @@ def opened(parts: Path, model: Model) -> Iterator[Bench]:
 
 def find_tile(bench: Bench, number: int) -> Steps:
     """Find the objects of a tile."""
-    plan = bench.plan
     z, tile = bench.place(number)
     steps = Steps(turn=bench.turn)
-    look = Look.of(bench.view(z), bench.model, plan.tile, plan.halo, plan.min_score, steps)
-    found = find(look, tile)
+    found = find(bench.look(z, steps), tile)
     with steps.timed("store"):
-        store.write(bench.parts / FOUND, number, found, len(plan.shape))
+        store.write(bench.parts / FOUND, number, found, len(bench.plan.shape))
     return steps
 
 
-def settle_tile(bench: Bench, number: int) -> Steps:
-    """Decide which objects of a tile are kept, and which pixels they keep."""
+def settle_tile(bench: Bench, number: int, found: tuple[Boxes, Reader] | None = None) -> Steps:
+    """Decide which objects of a tile are kept, and which pixels they keep; `found` is what its plane has."""
     steps, plan = Steps(), bench.plan
     with steps.timed("settle"):
         z, tile = divmod(number, len(bench.tiles))
-        kept = settle(tile, *bench.plane(FOUND, z))
+        kept = settle(tile, *(found or bench.plane(FOUND, z)))
         if plan.roi is not None:
             kept = owned_in(kept, tuple(slice(a, b) for a, b in plan.roi))
     with steps.timed("store"):
@@ -138,11 +141,11 @@ def settle_tile(bench: Bench, number: int) -> Steps:
     return steps
 
 
-def tell_tile(bench: Bench, number: int) -> Steps:
-    """Measure the objects of a tile, and write its lines of every table."""
+def tell_tile(bench: Bench, number: int, first: int | None = None) -> Steps:
+    """Measure the objects of a tile, and write its lines of every table; `first` is the label of its first object."""
     steps, folder = Steps(), bench.parts / TOLD
     with steps.timed("tell"):
-        found, (z, _) = bench.labelled(number), bench.place(number)
+        found, (z, _) = bench.labelled(number, first), bench.place(number)
         lines = {suffix: write(bench, z, found) for suffix, write in LINES.items()} if len(found.masks) else {}
     with steps.timed("store"):
         store.write_lines(folder, number, lines)

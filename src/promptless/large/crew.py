@@ -11,9 +11,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from promptless.errors import reason
+from promptless.large.ahead import working_ahead
 from promptless.large.bench import STEPS, Bench, opened
 from promptless.large.plan import PLAN, Plan
 from promptless.large.runs import FATAL
 from promptless.loading import load
+from promptless.record import Steps
 from promptless.registry import model_hash
 
 if TYPE_CHECKING:
@@ -74,6 +76,9 @@ class Crew(Protocol):
     def each(self, step: str, numbers: Sequence[int]) -> Iterator[Outcome]:
         """Take a step for each number, in any order, and yield what became of it."""
 
+    def ahead(self, steps: Steps) -> AbstractContextManager[Callable[[int], None]]:
+        """Do what can be done of the next steps while tiles are found; yield what is told of each that is."""
+
 
 @dataclass(frozen=True)
 class Here:
@@ -94,6 +99,10 @@ class Here:
                     yield running.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def ahead(self, steps: Steps) -> AbstractContextManager[Callable[[int], None]]:
+        """Settle and tell tiles whose surroundings are known: finding leaves a part of the second core free."""
+        return working_ahead(self.bench, steps)
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,10 @@ class Cluster:
             else:
                 waiting += [[number] for number in batch]
             future.release()
+
+    def ahead(self, steps: Steps) -> AbstractContextManager[Callable[[int], None]]:
+        """Do nothing ahead: workers have no part of a core free."""
+        return nullcontext(lambda number: None)
 
     def submitted(self, step: str, batch: list[int]) -> distributed.Future:
         """Hand a batch over."""

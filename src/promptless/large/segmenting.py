@@ -154,7 +154,8 @@ def find(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> tuple[F
     if new:
         for later in (SETTLED, TOLD, DRAWN, OUT):
             shutil.rmtree(bench.parts / later, ignore_errors=True)
-    failed = taken(hands, bench, FOUND, plan.tiles, steps, progress)
+    with hands.ahead(steps) as heard:
+        failed = taken(hands, bench, FOUND, plan.tiles, steps, progress, heard)
     if failed and len(failed) == len(plan.tiles):
         raise ValueError(f"every tile failed, the first of them since {failed[0].error}")
     return tuple(Failure(o.number, region(bench, o.number), o.error) for o in sorted(failed, key=lambda o: o.number))
@@ -280,8 +281,23 @@ def recorded(bench: Bench, steps: Steps) -> dict[str, Any]:
     return record | {"tiles": bench.n_tiles, "looked_at": len(plan.tiles)}
 
 
-def taken(hands: Crew, bench: Bench, step: str, numbers: Any, steps: Steps, progress: Progress) -> list[Outcome]:
-    """Take a step for those of `numbers` that are not done yet; return those that failed."""
+def unheard(number: int) -> None:
+    """Take no notice of what is done."""
+
+
+def taken(
+    hands: Crew,
+    bench: Bench,
+    step: str,
+    numbers: Any,
+    steps: Steps,
+    progress: Progress,
+    heard: Callable[[int], None] = unheard,
+) -> list[Outcome]:
+    """Take a step for those of `numbers` that are not done yet; return those that failed.
+
+    `heard` is told of each number that is done or has failed.
+    """
     assert step in STEPS
     folder = bench.parts / step
     folder.mkdir(exist_ok=True)
@@ -292,9 +308,9 @@ def taken(hands: Crew, bench: Bench, step: str, numbers: Any, steps: Steps, prog
     for i, outcome in enumerate(hands.each(step, todo), start=1):
         seconds.update(outcome.seconds)
         failed += [outcome] if outcome.error else []
+        heard(outcome.number)
         progress(step, len(numbers) - len(todo) + i, len(numbers))
-    for name, spent in seconds.items():
-        steps.seconds[name] = steps.seconds.get(name, 0.0) + spent
+    steps.add(seconds)
     return failed
 
 

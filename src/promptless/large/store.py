@@ -137,8 +137,8 @@ def done(folder: Path) -> set[int]:
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        kept = [entry.name for entry in entries if entry.name.endswith(SUFFIX) and entry.stat().st_size]
-    return {int(name.removesuffix(SUFFIX)) for name in kept if name[0].isdecimal()}
+        named = [entry for entry in entries if entry.name.endswith(SUFFIX) and entry.name[0].isdecimal()]
+        return {int(entry.name.removesuffix(SUFFIX)) for entry in named if entry.stat().st_size}
 
 
 def write_lines(folder: Path, number: int, lines: dict[str, str]) -> None:
