@@ -3,13 +3,12 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from contextlib import nullcontext
 from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
-from large_images import labels_of, stack_of
+from large_images import labels_of, nothing_ahead, stack_of
 from made_up import DirectModel, NullModel, picture, scattered
 from promptless import large
 from promptless.large import ahead, bench, crew, store
@@ -29,11 +28,6 @@ def image(request, rng):
 def stack(rng, tmp_path):
     planes = np.stack([picture(scattered((80, 70), (3, 6), 12, rng, gap=2)) for _ in range(3)])
     return stack_of(planes, tmp_path / "image.ome.zarr")
-
-
-def nothing_ahead(monkeypatch):
-    """Let a run take one step after the other."""
-    monkeypatch.setattr(crew.Here, "ahead", lambda self, steps: nullcontext(lambda number: None))
 
 
 def until_drawn(step, done, total):
@@ -68,7 +62,7 @@ def followed(parts, model, rng, monkeypatch):
 
 @pytest.mark.parametrize("model", [NullModel(), DirectModel()], ids=lambda model: model.config.name)
 def test_whatever_order_tiles_are_found_in_the_same_is_settled_and_told(model, image, tmp_path, rng, monkeypatch):
-    nothing_ahead(monkeypatch)
+    monkeypatch.setattr(crew.Here, "ahead", nothing_ahead)
     with pytest.raises(KeyboardInterrupt):
         labels_of(image, tmp_path, model=model, progress=until_drawn, **CUT)
     after, before = followed(parts_of(tmp_path), model, rng, monkeypatch)
@@ -77,7 +71,7 @@ def test_whatever_order_tiles_are_found_in_the_same_is_settled_and_told(model, i
 
 
 def test_so_it_is_in_a_stack(stack, tmp_path, rng, monkeypatch):
-    nothing_ahead(monkeypatch)
+    monkeypatch.setattr(crew.Here, "ahead", nothing_ahead)
     with pytest.raises(KeyboardInterrupt):
         large.segment(stack, tmp_path / "out.ome.zarr", NullModel(), progress=until_drawn, **CUT)
     after, before = followed(parts_of(tmp_path), NullModel(), rng, monkeypatch)
@@ -95,7 +89,7 @@ def test_objects_lie_where_those_of_their_tile_may(image, tmp_path, monkeypatch)
         known = ahead.Known(opened)
         known.add(0)
         assert len(known.objects(0).masks) == len(opened.objects(FOUND, 0).masks)
-        with pytest.raises(ahead.NotLookedAtError):
+        with pytest.raises(ahead.NotFoundError):
             known.objects(1)
     some = reaches.any(axis=(1, 2))
     assert some.sum() > 10
@@ -104,7 +98,7 @@ def test_objects_lie_where_those_of_their_tile_may(image, tmp_path, monkeypatch)
 
 
 def test_tiles_are_told_while_others_are_found(image, tmp_path, monkeypatch):
-    nothing_ahead(monkeypatch)
+    monkeypatch.setattr(crew.Here, "ahead", nothing_ahead)
     plain, _ = labels_of(image, tmp_path, "plain", **CUT)
     monkeypatch.undo()
     told = []

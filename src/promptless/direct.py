@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,17 +26,17 @@ def taken(prompts: Prompts, maps: Array, zoom: float, threshold: float) -> Masks
     items = [prompt for prompt in prompts.items if prompt.coarse is not None]
     masks = tuple(prompt.coarse for prompt in items if prompt.coarse is not None)
     seen = [mask if zoom == 1 else in_maps(mask, maps.shape[1:], zoom) for mask in masks]
-    sure = logit(threshold) + STABILITY_OFFSET
+    quality, sure = sigmoid(maps[2]), maps[0] > logit(threshold) + STABILITY_OFFSET
     return Masks(
         masks,
         np.array([prompt.id for prompt in items], np.int64),
-        np.array([sigmoid(inside(maps[2], mask)).mean() for mask in seen], np.float32),
-        np.array([(inside(maps[0], mask) > sure).mean() for mask in seen], np.float32),
+        np.array([inside(quality, mask).mean() for mask in seen], np.float32),
+        np.array([inside(sure, mask).mean() for mask in seen], np.float32),
         np.zeros(len(masks), np.bool_),
     )
 
 
-def inside(values: Array, mask: Mask) -> Array:
+def inside(values: NDArray[Any], mask: Mask) -> NDArray[Any]:
     """Return the values (pixel,) of a map inside an object."""
     return values[mask.region][mask.pixels]
 

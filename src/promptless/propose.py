@@ -110,18 +110,19 @@ def merged(basins: NDArray[np.int64], height: Array, saddle: float) -> NDArray[n
 
 def passes(basins: NDArray[np.int64], height: Array) -> tuple[NDArray[np.int64], Array]:
     """Return the pairs (n, 2) of basins that touch, and the height of the highest pass of each pair."""
+    n = int(basins.max(initial=0)) + 1
     keys, heights = [], []
     for axis in range(basins.ndim):
         basin, level = np.moveaxis(basins, axis, 0), np.moveaxis(height, axis, 0)
         before, after = basin[:-1], basin[1:]
         border = (before != after) & (before > 0) & (after > 0)
-        pair = np.sort(np.stack([before[border], after[border]], axis=1), axis=1)
-        keys.append(pair)
+        one, other = before[border], after[border]
+        keys.append(np.minimum(one, other) * n + np.maximum(one, other))
         heights.append(np.minimum(level[:-1][border], level[1:][border]))
-    pairs, which = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
-    highest = np.zeros(len(pairs), np.float32)
-    np.maximum.at(highest, which.ravel(), np.concatenate(heights))
-    return pairs, highest
+    found, which = np.unique(np.concatenate(keys), return_inverse=True)
+    highest = np.zeros(len(found), np.float32)
+    np.maximum.at(highest, which, np.concatenate(heights))
+    return np.stack(np.divmod(found, n), axis=1), highest
 
 
 def peak(mask: Mask, height: Array) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, count
@@ -89,14 +90,15 @@ def features(segmentation: Told, pitch: tuple[float, ...] = (1.0, 1.0)) -> Itera
                 "name": str(number),
                 "isLocked": False,
                 "classification": {"name": called(names[value]), "color": [*colours[value]]},
-                "measurements": {name: value for name, value in measurements.items() if np.isfinite(value)},
+                "measurements": {name: value for name, value in measurements.items() if math.isfinite(value)},
             },
         }
 
 
 def geometry(parts: list[Polygon], pitch: tuple[float, ...]) -> dict[str, Any]:
     """Return the parts of an object as GeoJSON has them."""
-    coordinates = [[(corners * pitch[::-1]).tolist() for corners in part] for part in parts]
+    step = pitch[::-1]
+    coordinates = [[(corners if step == (1, 1) else corners * step).tolist() for corners in part] for part in parts]
     if len(parts) == 1:
         return {"type": "Polygon", "coordinates": coordinates[0]}
     return {"type": "MultiPolygon", "coordinates": coordinates}

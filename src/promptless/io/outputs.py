@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
+from numpy.typing import NDArray
+
 from promptless.io import classes, coco, geojson, labels, manifests, overlay
 from promptless.io.atomic import alone, staged, staging
 from promptless.io.hashes import sha256
@@ -46,8 +48,13 @@ def write_tables(parts: Iterable[Told], path: Path) -> None:
 
 def write_rows(objects: Objects, file: TextIO) -> None:
     """Write the rows of an object table as CSV, without a header."""
-    writer = csv.DictWriter(file, list(objects))
-    writer.writerows({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()} for row in objects.rows())
+    csv.writer(file).writerows(zip(*map(cells, objects.values()), strict=True))
+
+
+def cells(column: NDArray[Any]) -> Iterable[Any]:
+    """Return the values of a column as CSV has them."""
+    values = column.tolist()
+    return map("{:.9g}".format, values) if column.dtype.kind == "f" else values
 
 
 def write_prompts(segmentation: Segmentation, path: Path) -> None:

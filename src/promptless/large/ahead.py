@@ -28,7 +28,7 @@ Numbers = SimpleQueue[int | None]
 
 @contextmanager
 def working_ahead(bench: Bench, steps: Steps) -> Iterator[Callable[[int], None]]:
-    """Settle and tell in a thread beside those that find; yield what takes the number of each tile that was looked at.
+    """Settle and tell in a thread beside those that find; yield what takes the number of each tile that is found.
 
     What is not done when the block ends, for whatever reason, is left to the steps that come after it.
     """
@@ -45,9 +45,7 @@ def working_ahead(bench: Bench, steps: Steps) -> Iterator[Callable[[int], None]]
 
 
 def follow(bench: Bench, numbers: Numbers, over: threading.Event) -> Counter[str]:
-    """Settle and tell one tile after the other, as soon as what is looked at allows; return the seconds by step."""
-    for folder in (SETTLED, TOLD):
-        (bench.parts / folder).mkdir(exist_ok=True)
+    """Settle and tell one tile after the other, as soon as what is found allows; return the seconds by step."""
     known, waiting = Known(bench), deque(bench.plan.tiles)
     label, seconds = 1, Counter[str]()
     try:
@@ -56,7 +54,7 @@ def follow(bench: Bench, numbers: Numbers, over: threading.Event) -> Counter[str
             while waiting and not over.is_set():
                 try:
                     label += finished(bench, waiting[0], label, known, seconds)
-                except NotLookedAtError:
+                except NotFoundError:
                     break
                 waiting.popleft()
     except Exception as error:  # the steps that come after try again, and say what is wrong
@@ -65,45 +63,49 @@ def follow(bench: Bench, numbers: Numbers, over: threading.Event) -> Counter[str
 
 
 def finished(bench: Bench, number: int, label: int, known: Known, seconds: Counter[str]) -> int:
-    """Settle and tell a tile whose first object gets `label`; return how many objects it has."""
+    """Settle and tell a tile whose first object gets `label`, if that is not done; return how many objects it has."""
     if not len(known.objects(number).masks):
         return 0
-    seconds.update(settle_tile(bench, number, known.plane(number)).seconds)
-    seconds.update(tell_tile(bench, number, label).seconds)
+    if number not in known.settled:
+        seconds.update(settle_tile(bench, number, known.plane(number)).seconds)
+    if number not in known.told:
+        seconds.update(tell_tile(bench, number, label).seconds)
     return len(bench.objects(SETTLED, number).masks)
 
 
-class NotLookedAtError(LookupError):
-    """A tile was asked for that nobody has looked at yet."""
+class NotFoundError(LookupError):
+    """A tile was asked for whose objects are not found yet."""
 
 
 class Known:
-    """What is known of the objects of an image while its tiles are looked at."""
+    """What is known of an image while its tiles are looked at: the objects found, and what an earlier run has done."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.unseen = set(bench.plan.tiles)
+        for step in (SETTLED, TOLD):
+            (bench.parts / step).mkdir(exist_ok=True)
+        self.settled, self.told = (store.done(bench.parts / step) for step in (SETTLED, TOLD))
+        self.others = set(bench.plan.tiles)  # nothing is found there yet
         self.reaches = bounds(bench)
         for number in store.done(bench.parts / FOUND):
             self.add(number)
 
     def add(self, number: int) -> None:
-        """Take in what was found in a tile; in one that was given up that is nothing."""
-        folder = self.bench.parts / FOUND
-        found = store.header(folder, number) if store.path_of(folder, number).exists() else None
+        """Take in what was found in a tile."""
+        found = store.header(self.bench.parts / FOUND, number)
         self.reaches[number] = 0 if found is None else found[1]
-        self.unseen.discard(number)
+        self.others.discard(number)
 
     def objects(self, number: int) -> Found:
         """Return the objects of a tile."""
-        if number in self.unseen:
-            raise NotLookedAtError(number)
+        if number in self.others:
+            raise NotFoundError(number)
         return self.bench.objects(FOUND, number)
 
     def plane(self, number: int) -> tuple[Boxes, Reader]:
         """Return, for the plane of a tile, the boxes around each tile's objects, and what gives these.
 
-        Of a tile that was not looked at the box holds wherever its objects may be.
+        Of a tile where nothing is found yet the box holds wherever its objects may be.
         """
         n = len(self.bench.tiles)
         first = number // n * n

@@ -147,15 +147,15 @@ def plan_of(parts: Path, out: Path, source: Path, model: Model, request: Request
 def find(hands: Crew, bench: Bench, steps: Steps, progress: Progress) -> tuple[Failure, ...]:
     """Find the objects of every tile; return the tiles that were given up.
 
-    What was made of an earlier, incomplete find is made again.
+    What was made of an earlier find, from which tiles were missing, is made again.
     """
-    plan = bench.plan
-    new = set(plan.tiles) - store.done(bench.parts / FOUND)
-    if new:
+    plan, counted = bench.plan, bench.parts / FOUND / REACH
+    if counted.exists() and set(plan.tiles) - store.done(bench.parts / FOUND):
         for later in (SETTLED, TOLD, DRAWN, OUT):
             shutil.rmtree(bench.parts / later, ignore_errors=True)
-    with hands.ahead(steps) as heard:
-        failed = taken(hands, bench, FOUND, plan.tiles, steps, progress, heard)
+        counted.unlink()
+    with hands.ahead(steps) as found:
+        failed = taken(hands, bench, FOUND, plan.tiles, steps, progress, found)
     if failed and len(failed) == len(plan.tiles):
         raise ValueError(f"every tile failed, the first of them since {failed[0].error}")
     return tuple(Failure(o.number, region(bench, o.number), o.error) for o in sorted(failed, key=lambda o: o.number))
@@ -292,23 +292,22 @@ def taken(
     numbers: Any,
     steps: Steps,
     progress: Progress,
-    heard: Callable[[int], None] = unheard,
+    done: Callable[[int], None] = unheard,
 ) -> list[Outcome]:
-    """Take a step for those of `numbers` that are not done yet; return those that failed.
-
-    `heard` is told of each number that is done or has failed.
-    """
+    """Take a step for those of `numbers` that are not done yet; return those that failed, and tell `done` of others."""
     assert step in STEPS
     folder = bench.parts / step
     folder.mkdir(exist_ok=True)
     before = store.done(folder)
     todo = [number for number in numbers if number not in before]
     seconds: Counter[str] = Counter()
-    failed = []
+    failed: list[Outcome] = []
     for i, outcome in enumerate(hands.each(step, todo), start=1):
         seconds.update(outcome.seconds)
-        failed += [outcome] if outcome.error else []
-        heard(outcome.number)
+        if outcome.error:
+            failed.append(outcome)
+        else:
+            done(outcome.number)
         progress(step, len(numbers) - len(todo) + i, len(numbers))
     steps.add(seconds)
     return failed
