@@ -10,6 +10,7 @@ import highdicom
 import nibabel
 import numpy as np
 import pydicom
+import pydicom.fileset
 import pytest
 from pydicom.uid import HTJ2KLossless, JPEGLSLossless, RLELossless
 
@@ -248,6 +249,25 @@ def test_localisers_and_what_is_no_image_are_passed_over(stored, tmp_path):
     for i in range(5):
         (folder / f"{i:03}.dcm").unlink()
     assert "holds no DICOM series of images (2 localisers were passed over)" in refusal(folder)
+
+
+def test_a_file_set_is_read_without_its_directory_and_what_holds_no_image(stored, tmp_path):
+    folder = made.series(tmp_path / "s", stored)
+    files = pydicom.fileset.FileSet()
+    for path in sorted(folder.iterdir()):
+        change(path, StudyDate="20260101", StudyTime="120000")
+        files.add(path)
+    files.write(tmp_path / "set")
+    assert (tmp_path / "set" / "DICOMDIR").read_bytes()[128:132] == b"DICM"
+    assert np.array_equal(read(tmp_path / "set").data, read(folder).data)
+    for i, kind in enumerate(("1.2.840.10008.5.1.4.1.1.66", "1.3.12.2.1107.5.9.1")):  # raw data, Siemens' CSA
+        other = made.dataset(stored[0], 7)
+        other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = kind
+        del other.Rows, other.PixelData
+        other.save_as(folder / f"other{i}.dcm")
+    image = read(folder)
+    assert image.shape == (5, 6, 7)
+    assert image.origin.notes == ("2 objects that are no images were passed over",)
 
 
 @pytest.mark.parametrize("name", ["002.dcm", "CT.1.2.840.113", "IM0002"])

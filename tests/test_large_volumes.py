@@ -11,7 +11,7 @@ import zarr
 
 from large_images import stack_of
 from made_up import NullModel
-from promptless import large
+from promptless import large, voxels
 from promptless.config import Intensity
 from promptless.image import Image
 from promptless.io import ngff
@@ -67,6 +67,19 @@ def test_a_volume_that_is_resampled_has_the_labels_of_the_whole_array_but_for_ti
     assert (found > 0).any()
 
 
+def test_a_voxel_that_is_no_number_does_not_spread_where_a_volume_is_resampled(rng):
+    values = rng.normal(50, 20, (12, 14, 16)).astype(np.float32)
+    image = Image(values[None], (2.0, 1.5, 1.0), "mm")
+    model = NullVoxelModel(spacing=(1.1, 1.1, 1.1))
+    planned = voxels.plan(image, model.config)
+    window = model.config.volume.intensity
+    expected = voxels.read_in(values, planned, window, 0, planned.padded[0])
+    values[0, 0, 0], values[5, 6, 7] = np.nan, -np.inf
+    seen = voxels.read_in(values, planned, window, 0, planned.padded[0])
+    assert np.isfinite(seen).all()
+    assert 0.9 < (seen == expected).mean() < 1
+
+
 def test_the_table_and_the_names_are_those_of_the_whole_array(tmp_path):
     yaozarrs = pytest.importorskip("yaozarrs")
     source, image = volume(tmp_path)
@@ -77,7 +90,8 @@ def test_the_table_and_the_names_are_those_of_the_whole_array(tmp_path):
     assert list(rows[0]) == list(whole)
     for row, expected in zip(rows, whole.rows(), strict=True):
         for name, value in expected.items():
-            assert row[name] == value if isinstance(value, str) else np.isclose(float(row[name]), value, equal_nan=True)
+            told = row[name] if isinstance(value, str) else float(row[name] or "nan")
+            assert told == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5, nan_ok=True))
     path = tmp_path / "out.ome.zarr" / "labels" / "structures"
     yaozarrs.validate_zarr_store(path)
     about = zarr.open_group(path, mode="r").attrs["ome"]

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -93,3 +96,22 @@ def test_a_class_without_a_name_is_refused_and_nothing_is_kept(data, tmp_path):
     with pytest.raises(ValueError, match="a has the label 2, and the recipe names 1 classes: name all of them"):
         ready(data, ["a"], AS_IT_IS, 1, tmp_path / "cases")
     assert not (tmp_path / "cases" / "a").exists()
+
+
+def test_of_several_processes_one_makes_a_case(data, tmp_path):
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        waiting = [pool.submit(made_often, tmp_path / "cases") for _ in range(2)]
+        assert sum(future.result() for future in waiting) == 40
+
+
+def made_often(folder):
+    """Return how many of some cases this process had to make."""
+    made = []
+
+    def make(name):
+        made.append(name)
+        return cases.of(name, np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), np.uint8))
+
+    for i in range(40):
+        assert cases.kept(folder / str(i), {"seen": "so"}, partial(make, str(i))).labels.all()
+    return len(made)

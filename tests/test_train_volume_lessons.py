@@ -140,6 +140,21 @@ def test_scans_without_labels_are_seen_through_the_teacher_alone(home, tmp_path,
     assert np.array_equal(case.labels, case.answer.argmax(0))
 
 
+def test_scans_without_labels_that_have_changed_are_looked_at_again(home, tmp_path):
+    other = tmp_path / "others"
+    other.mkdir()
+    seen = []
+    for seed in (8, 8, 9):
+        nifti(other / "z.nii.gz", shapes(seed)[0].T, np.eye(4))
+        recipe = student(home, unlabelled=other)
+        teacher = load(str(home / "teacher"))
+        kept = Answers(tmp_path / "kept", 1.0)
+        (case,) = lessons.alone(recipe, teacher, kept, tmp_path / "run", lambda done, text: None)
+        seen.append(np.array(case.image))
+    assert np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[1], seen[2])
+
+
 def test_an_answer_is_cut_and_turned_as_its_scan_is():
     """Where the answer is the scan itself, the crops of both are the same, whatever the crop."""
     rng = np.random.default_rng(0)
@@ -234,7 +249,7 @@ def test_a_teacher_of_other_classes_or_of_planes_is_refused(home, tiny_config):
         students.recipe_for(Distilling("nuclei"), "unet4d", home / "shapes", "mine")
 
 
-def test_what_cannot_be_learned_from_is_refused(home, tmp_path):
+def test_what_cannot_be_learned_from_is_refused(home, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="gives the teacher a weight of 0, and scans without labels"):
         student(home, weight=0.0, labelled=1)
     with pytest.raises(ValueError, match="labelled is 3, and there are 2 scans"):
@@ -246,3 +261,7 @@ def test_what_cannot_be_learned_from_is_refused(home, tmp_path):
     odd = replace(plain(home), schedule=replace(plain(home).schedule, batch=3))
     with pytest.raises(ValueError, match="take turns, so each micro-batch must be even"):
         distilled(odd, Distilling(str(home / "teacher"), labelled=1), None, "the test")
+    two = replace(plain(home), schedule=replace(plain(home).schedule, batch=2))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="batch = 2, accumulate = 1, of which each of 2 processes takes its share"):
+        distilled(two, Distilling(str(home / "teacher"), labelled=1), None, "the test")

@@ -62,7 +62,15 @@ def test_other_data_and_another_backbone_may_be_named(recipe, tmp_path):
         ('classes = ["ball", "box"]', "", "names no classes"),
         ('backbone = "nuclei"', "", "names no backbone"),
         ("steps = 12", "steps = 12\nlook = 2", r"\[train\] says look, which promptless does not know"),
-        ("crop = [12, 16, 14]", "crop = [12, 16]", "three lengths in voxels"),
+        (
+            "crop = [12, 16, 14]",
+            "crop = [12, 16]",
+            "crop is \\(12, 16\\); it must be three lengths above 0, for z, y, x",
+        ),
+        ("crop = [12, 16, 14]", "crop = [12, 16.5, 14]", "it counts voxels, in whole numbers"),
+        ("crop = [12, 16, 14]", "crop = [12, 16, 14]\nspacing = [-1, 1, 1]", "spacing is .* above 0"),
+        ("crop = [12, 16, 14]", "crop = [12, 16, 14]\nextent = [64.0]", "extent is .* three lengths"),
+        ("crop = [12, 16, 14]", "crop = 64", "crop is 64; it must be three lengths"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(recipe, old, new, message):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptless import voxels
+from promptless.config import OnnxConfig
 from promptless.crops import PROFILES, stops
 from promptless.image import Image
 from promptless.prompts import Points
@@ -115,7 +116,15 @@ def test_mirrored_views_are_averaged():
 
 @pytest.mark.parametrize(
     ("classes", "views"),
-    [(("liver",), 8), (("left kidney", "liver"), 4), (("lung_right",), 4), (("bright", "L3"), 8), (("R lung",), 4)],
+    [
+        (("liver",), 8),
+        (("left kidney", "liver"), 4),
+        (("lung_right",), 4),
+        (("bright", "L3"), 8),
+        (("R lung",), 4),
+        (("LeftKidney", "RightKidney"), 4),
+        (("kidneyL",), 4),
+    ],
 )
 def test_nothing_is_mirrored_across_where_a_class_has_a_side(classes, views):
     found = mirrors(config(classes))
@@ -145,6 +154,16 @@ def test_a_scan_of_one_value_is_refused():
     image, _ = blocks((8, 8, 8))
     with pytest.raises(ValueError, match="every voxel of the scan is 0, so there is nothing to see"):
         run(replace(image, data=np.zeros_like(image.data)), NullVoxelModel())
+
+
+def test_voxels_that_are_no_numbers_do_not_spread_where_a_scan_is_resampled():
+    image, labels = blocks()
+    values = image.data.astype(np.float32)
+    values[0, 0, 0, 0], values[0, 3, 0, 0], values[0, 0, 3, 0] = np.nan, np.inf, -np.inf
+    model = NullVoxelModel(spacing=(1.9, 1.1, 0.9))
+    damaged, whole = (run(replace(image, data=data), model).labels for data in (values, image.data))
+    assert (damaged == whole).mean() > 0.99
+    assert (damaged == labels).mean() > 0.95
 
 
 def test_flips_are_the_models_own_unless_asked():
@@ -224,6 +243,24 @@ def test_a_crop_larger_than_memory_is_refused_with_the_largest_that_fits(device,
     assert run(image, model, tile=tile).n_objects == 2
     with pytest.raises(ValueError, match="--tile"):
         run(image, model, tile=tile + 16)
+
+
+def test_the_crops_that_are_offered_leave_room_for_what_is_kept(monkeypatch):
+    monkeypatch.setenv("PROMPTLESS_MAX_MEMORY", "1.5")
+    model = Hungry(600, crop=(128, 128, 128), classes=tuple(f"c{i}" for i in range(30)))
+    image, _ = blocks((60, 60, 60))
+    for keep in ((), ("probabilities",)):
+        with pytest.raises(ValueError, match=r"--tile \d+") as caught:
+            run(image, model, keep=keep)
+        run(image, model, keep=keep, tile=int(str(caught.value).split()[-1]))
+
+
+def test_no_crop_is_offered_where_a_model_takes_one_size_alone(monkeypatch):
+    monkeypatch.setenv("PROMPTLESS_MAX_MEMORY", "1.5")
+    model = Hungry(600, crop=(128, 128, 128))
+    model.config = replace(model.config, onnx=OnnxConfig(17, crop=(128, 128, 128)))
+    with pytest.raises(ValueError, match="no smaller ones would fit"):
+        run(blocks()[0], model)
 
 
 def test_where_no_crop_fits_the_scan_must_be_smaller(monkeypatch):

@@ -73,7 +73,7 @@ class Clicks:
             )
         space = content.get("space", OWN)
         items = tuple(click_at(i, entry, space) for i, entry in enumerate(content["points"]))
-        return cls(items, str(content.get("image", "")))
+        return cls(items, str(content.get("image") or ""))
 
     @classmethod
     def load(cls, path: Path) -> Clicks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -195,12 +196,22 @@ class VolumeConfig:
             raise ValueError(f"blend is {self.blend!r}; it must be {' or '.join(BLENDS)}")
         if not 0 <= self.overlap < 1:
             raise ValueError(f"overlap is {self.overlap}; it is a share of the crop, from 0 to below 1")
-        if len(self.crop) != len(VOLUME_AXES) or min(self.crop) < 1:
-            raise ValueError(f"crop is {self.crop}; it must be three lengths in voxels, for {', '.join(VOLUME_AXES)}")
+        for name in ("crop", "spacing", "extent"):
+            lengths = getattr(self, name)
+            if lengths is not None and not are_lengths(lengths):
+                raise ValueError(f"{name} is {lengths}; it must be three lengths above 0, for {', '.join(VOLUME_AXES)}")
+        if not all(isinstance(length, int) for length in self.crop):
+            raise ValueError(f"crop is {self.crop}; it counts voxels, in whole numbers")
 
 
 BLENDS = ("gaussian", "constant")
 VOLUME_AXES = "zyx"
+
+
+def are_lengths(values: Any) -> bool:
+    """Return whether a value is a finite number above 0 for each axis of a volume."""
+    numbers = isinstance(values, tuple | list) and all(isinstance(value, int | float) for value in values)
+    return numbers and len(values) == len(VOLUME_AXES) and all(0 < value < math.inf for value in values)
 
 
 FLOAT32, INT8 = ARITHMETICS = ("float32", "int8")

@@ -21,11 +21,19 @@ def standardised(data: NDArray[np.generic], rule: Intensity) -> NDArray[np.float
     whole, then this, with that window, of every slab. What is not a number becomes the lowest value.
     """
     window = window_of(data, rule)
-    values = np.nan_to_num(data.astype(np.float32), nan=window.low, posinf=window.high, neginf=window.low)
+    values = finite(data, window)
     np.clip(values, window.low, window.high, out=values)
     values -= np.float32(window.mean)
     values /= np.float32(window.std)
     return values
+
+
+def finite(data: NDArray[np.generic], window: Intensity) -> NDArray[np.float32]:
+    """Return a copy of values with what is not a number as the lowest value, and what is infinite as the ends.
+
+    Before a scan is resampled: interpolation would spread them.
+    """
+    return np.nan_to_num(data.astype(np.float32), nan=window.low, posinf=window.high, neginf=window.low)
 
 
 def window_of(data: NDArray[np.generic], rule: Intensity) -> Intensity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -146,9 +147,12 @@ def compared(model: VoxelModel, other: VoxelModel, scans: Sequence[tuple[str, Im
 
 
 def noise(config: ModelConfig) -> Image:
-    """Return a scan of smooth noise, as large as a crop."""
+    """Return a scan of smooth noise, as large as a crop, or as the model takes at most."""
     volume = voxels.of_volume(config)
-    values = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=volume.crop), 2)
+    spacing = volume.spacing or (1.0,) * len(volume.crop)
+    extent = volume.extent or (math.inf,) * len(spacing)
+    size = [max(1, int(min(n, mm // step))) for n, mm, step in zip(volume.crop, extent, spacing, strict=True)]
+    values = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=size), 2)
     low, high = (volume.intensity.low, volume.intensity.high) if volume.intensity.rule == "window" else (0.0, 1000.0)
     scaled = low + (high - low) * (values - values.min()) / (values.max() - values.min())
-    return Image(scaled.astype(np.float32)[None], volume.spacing or (1.0,) * len(volume.crop), "mm")
+    return Image(scaled.astype(np.float32)[None], spacing, "mm")

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from promptless.config import VOLUME_AXES, Intensity, ModelConfig, VolumeConfig
 from promptless.crops import Stops, padding, stops
 from promptless.image import Image, Shape
-from promptless.intensity import standardised, window_of
+from promptless.intensity import finite, standardised, window_of
 from promptless.io.readers import memory
 from promptless.model import (
     Array,
@@ -296,7 +296,8 @@ def mirrors(config: ModelConfig) -> tuple[tuple[int, ...], ...]:
 
 def called(words: str, name: str) -> bool:
     """Return whether a class's name has one of some words in it."""
-    return re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", name, re.IGNORECASE) is not None
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)  # LeftKidney
+    return re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", apart, re.IGNORECASE) is not None
 
 
 def look(image: Image, config: ModelConfig, planned: Plan) -> Seen:
@@ -305,7 +306,7 @@ def look(image: Image, config: ModelConfig, planned: Plan) -> Seen:
     own = image.data[0]
     if own.min() == own.max():
         raise ValueError(f"every voxel of the scan is {own.flat[0]:g}, so there is nothing to see in it")
-    values = own if planned.seen == planned.own else resampled(own, planned.seen, planned.planes)
+    values = own if planned.seen == planned.own else resampled(own, planned.seen, planned.planes, window)
     return Seen(framed(values, planned), window)
 
 
@@ -314,12 +315,12 @@ def framed(values: NDArray[np.generic], planned: Plan) -> NDArray[np.generic]:
     return np.pad(values, planned.padding, mode="edge") if planned.padded != planned.seen else values
 
 
-def resampled(values: NDArray[np.generic], shape: Shape, planes: int) -> Array:
+def resampled(values: NDArray[np.generic], shape: Shape, planes: int, window: Intensity) -> Array:
     """Return voxels (z, y, x) on a grid of `shape` over the same box; `planes` of them are held twice at once."""
     steps = tuple(n / m for n, m in zip(values.shape, shape, strict=True))
     within = np.empty((len(values), *shape[1:]), np.float32)
     for part in slabs_of(len(values), planes):
-        within[part] = resample(values[part].astype(np.float32), shape[1:], (0.0, 0.0), steps[1:])
+        within[part] = resample(finite(values[part], window), shape[1:], (0.0, 0.0), steps[1:])
     return np.ascontiguousarray(resample(within, shape, (0.0,) * 3, (steps[0], 1.0, 1.0)))
 
 
@@ -334,7 +335,7 @@ class Passing:
     @cached_property
     def planes(self) -> Callable[[int, int], NDArray[np.generic]]:
         """What gives planes of what is seen, its border repeated up to one crop at least."""
-        return lru_cache(1)(partial(read_in, self.values, self.planned))
+        return lru_cache(1)(partial(read_in, self.values, self.planned, self.window))
 
     def crop(self, *region: slice) -> Array:
         """Return a part of it with the intensities that the model knows."""
@@ -342,16 +343,16 @@ class Passing:
         return standardised(self.planes(planes.start, planes.stop)[:, *across], self.window)
 
 
-def read_in(values: Sliced, planned: Plan, start: int, stop: int) -> NDArray[np.generic]:
+def read_in(values: Sliced, planned: Plan, window: Intensity, start: int, stop: int) -> NDArray[np.generic]:
     """Return the padded planes from `start` to `stop` of a scan as `look` has them."""
     (before, _), *across = planned.padding
     wanted = np.arange(start - before, stop - before).clip(0, planned.seen[DEPTH] - 1)
     part = slice(int(wanted[0]), int(wanted[-1]) + 1)
-    seen = values[part] if planned.seen == planned.own else resampled_part(values, planned, part)
+    seen = values[part] if planned.seen == planned.own else resampled_part(values, planned, part, window)
     return np.pad(seen[wanted - part.start], [(0, 0), *across], mode="edge")
 
 
-def resampled_part(values: Sliced, planned: Plan, part: slice) -> Array:
+def resampled_part(values: Sliced, planned: Plan, part: slice, window: Intensity) -> Array:
     """Return planes of a scan as `resampled` has them, made of no more planes of it than it takes."""
     (n_in, *inside), (n, *plane) = planned.own, planned.seen
     matrix = weights(n, n_in, 0.0, n_in / n)[part]
@@ -360,7 +361,7 @@ def resampled_part(values: Sliced, planned: Plan, part: slice) -> Array:
     steps = tuple(a / b for a, b in zip(inside, plane, strict=True))
     within = np.empty((last - first, *plane), np.float32)
     for slab in slabs_of(last - first, planned.planes):
-        own = values[first + slab.start : first + slab.stop].astype(np.float32)
+        own = finite(values[first + slab.start : first + slab.stop], window)
         within[slab] = resample(own, tuple(plane), (0.0, 0.0), steps)
     return along(within, 0, matrix[:, first:last])
 
@@ -553,9 +554,7 @@ def check_room(planned: Plan, image: Image, model: VoxelModel, keep: Collection[
     lack = lacking(planned, image, model, keep)
     if not lack:
         return
-    flips, sides = len(planned.mirrors) > 1, range(COARSEST, max(planned.crop), COARSEST)
-    smaller = (side for side in reversed(sides) if not lacking(plan(image, model.config, side, flips), image, model))
-    side = next(smaller, None)
+    side = largest_fitting(planned, image, model, keep)
     remedy = (
         f"the largest crops that fit have {side} voxels per side: --tile {side}"
         if side
@@ -563,6 +562,15 @@ def check_room(planned: Plan, image: Image, model: VoxelModel, keep: Collection[
     )
     size, seen = (" x ".join(map(str, shape)) for shape in (planned.crop, planned.seen))
     raise ValueError(f"crops of {size} voxels, of a scan that is seen as {seen}, take {lack}; {remedy}")
+
+
+def largest_fitting(planned: Plan, image: Image, model: VoxelModel, keep: Collection[str]) -> int | None:
+    """Return the sides of the largest crops that memory holds, None where it holds none that the model takes."""
+    if model.config.onnx is not None and model.config.onnx.crop is not None:
+        return None
+    flips, sides = len(planned.mirrors) > 1, reversed(range(COARSEST, max(planned.crop), COARSEST))
+    fits = (side for side in sides if not lacking(plan(image, model.config, side, flips), image, model, keep))
+    return next(fits, None)
 
 
 def lacking(planned: Plan, image: Image, model: VoxelModel, keep: Collection[str] = ()) -> str:

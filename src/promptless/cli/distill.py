@@ -45,6 +45,9 @@ def distill(
         str, typer.Option(help="Axes out of zyx along which scans may be turned round; no class may have a side.")
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the student for scans that is there even by a worse one.")
+    ] = False,
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps.", metavar="DEVICE")
     ] = "auto",
@@ -72,7 +75,7 @@ def distill(
             own = distill_planar.SCHEDULE if steps is None else replace(distill_planar.SCHEDULE, steps=steps)
             how, name = Distilling(teacher, weight), output.absolute().name
             planar = distill_planar.recipe_for(how, student, data, name, unlabelled=unlabelled, seed=seed, schedule=own)
-            of_student(planar, output, resume=resume, device=device, quiet=quiet)
+            of_student(planar, output, resume=resume, force=force, device=device, quiet=quiet)
             return
         check_variety(WIDE, flips, "--flips")
         schedule = students.SCHEDULE if steps is None else replace(students.SCHEDULE, steps=steps)
@@ -86,4 +89,4 @@ def distill(
             seed=seed,
             schedule=schedule,
         )
-        on_volumes(recipe, output, resume=resume, device=device, quiet=quiet)
+        on_volumes(recipe, output, resume=resume, force=force, device=device, quiet=quiet)

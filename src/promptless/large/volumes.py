@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -31,10 +30,9 @@ from promptless import voxels
 from promptless.config import VOXELS, Intensity, ModelConfig
 from promptless.image import Image
 from promptless.intensity import LOOKED_AT, WINDOW, window_of
-from promptless.io import lazy, ngff
+from promptless.io import lazy, ngff, tables
 from promptless.io.atomic import replacing
 from promptless.io.lazy.pyramid import Plane, Stack, Volume
-from promptless.io.outputs import write_rows
 from promptless.io.readers import memory
 from promptless.io.readers.choice import STACK
 from promptless.large import runs, store
@@ -46,7 +44,6 @@ from promptless.loading import load
 from promptless.model import Model, VoxelModel
 from promptless.record import Steps, of_scan
 from promptless.registry import model_hash
-from promptless.result import Objects
 from promptless.structures import Tally, described, tallied
 
 NAME = "structures"
@@ -264,9 +261,8 @@ def publish(
     """Put everything in its place, the manifest last; return the paths by kind."""
     runs.beside(out, runs.MANIFEST).unlink(missing_ok=True)
     path = runs.beside(out, TABLE)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow(table)
-        write_rows(Objects(table), file)
+    with replacing(path) as temporary:
+        tables.write(table, temporary)
     shutil.rmtree(parts / DRAWN)  # a run that is killed from here on draws again
     runs.put(parts / OUT, NAME, out, None)
     return runs.vouch(out, {"labels": out, "volumes": path}, record, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
-from pydicom.uid import HTJ2K, UID, HTJ2KLossless, HTJ2KLosslessRPCL
+from pydicom.uid import HTJ2K, UID, HTJ2KLossless, HTJ2KLosslessRPCL, MediaStorageDirectoryStorage
 
 from promptless.errors import UnreadableImageError, named
 from promptless.image import Image, Origin
@@ -26,7 +27,10 @@ from promptless.io.scans.slices import Slice, check_alike, check_gaps, check_upr
 Headed = tuple[Part, Dataset]
 NO_IMAGES = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "PLAN", "DOC", "ECG")
 """Modalities of objects that go with a series, and are none."""
-LOCALISER = "LOCALIZER"
+LOCALISER, IMAGE = "LOCALIZER", "Image Storage"
+"""What the type of a localiser has, and the names of the kinds of objects that are images."""
+WITHOUT_ROWS = ("1.3.12.2.1107.5.9.1",)
+"""Kinds of objects beside a series that no standard knows: Siemens' CSA."""
 CODECS = dict.fromkeys((HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL), "pylibjpeg pylibjpeg-openjpeg")
 """Packages that decode what nothing does that is installed with `promptless[volume]`."""
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -89,30 +93,45 @@ def opened(path: Path, series: str | None = None) -> Iterator[Series]:
     """Open a folder, a .zip or a file, and yield the series in it that is meant, checked but not decoded."""
     with parts_in(path) as parts:
         with named(path):
-            images, localisers = images_in(parts)
-            notes = (f"{localisers} localisers were passed over",) if localisers else ()
+            images, passed = images_in(parts)
+            notes = tuple(f"{n} {what} were passed over" for what, n in passed.items())
             if not images:
-                besides = "".join(f" ({note})" for note in notes)
+                besides = f" ({'; '.join(notes)})" if notes else ""
                 raise UnreadableImageError(f"holds no DICOM series of images{besides}; name the folder that does")
             found = ordered(chosen(images, series), notes)
         yield found
 
 
-def images_in(parts: Sequence[Part]) -> tuple[dict[str, list[Headed]], int]:
-    """Return the files that are images, by the UID of their series, and how many localisers there are besides."""
+def images_in(parts: Sequence[Part]) -> tuple[dict[str, list[Headed]], Counter[str]]:
+    """Return the files that are images, by the UID of their series, and how many there are of other kinds."""
     found: dict[str, list[Headed]] = {}
-    localisers = 0
+    passed: Counter[str] = Counter()
     for part in parts:
         header = header_of(part)
         if header.get("Modality", "") in NO_IMAGES:
             continue
         if "Rows" not in header:
-            raise damaged(part, ValueError("it does not say how many rows it has"))
+            kind = class_of(header)
+            if not holds_no_image(kind):
+                raise damaged(part, ValueError("it does not say how many rows it has"))
+            passed["objects that are no images"] += kind != MediaStorageDirectoryStorage  # that is a DICOMDIR
+            continue
         if LOCALISER in header.get("ImageType", ()):
-            localisers += 1
+            passed["localisers"] += 1
             continue
         found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((part, header))
-    return found, localisers
+    return found, +passed
+
+
+def class_of(header: Dataset) -> UID:
+    """Return what kind of object a file says that it holds (its SOP class), "" where it does not."""
+    meta = getattr(header, "file_meta", Dataset())
+    return UID(str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""))
+
+
+def holds_no_image(kind: UID) -> bool:
+    """Return whether a kind of object is known to be no image: any other, without rows, is a damaged one."""
+    return kind in WITHOUT_ROWS or (kind.name != kind and IMAGE not in kind.name)
 
 
 def header_of(part: Part) -> Dataset:

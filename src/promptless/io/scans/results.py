@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from promptless.io import tables
 from promptless.io.overlay import COMPRESSION
 from promptless.io.scans import dicom, grid, nifti, planes
 from promptless.result import VolumeSegmentation
@@ -34,23 +33,13 @@ def write_volumes(segmentation: VolumeSegmentation, path: Path) -> None:
     columns = dict(segmentation.structures)
     found = np.stack([np.stack([columns.pop(f"{axis}_{end}") for end in ENDS], axis=-1) for axis in AXES], axis=1)
     columns |= edges(in_file(found, segmentation), FILE_AXES)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([written(value) for value in row] for row in zip(*columns.values(), strict=True))
+    tables.write(columns, path)
 
 
 def in_file(boxes: NDArray[np.int64], segmentation: VolumeSegmentation) -> NDArray[np.int64]:
     """Return boxes (n, axis, start and stop) of (z, y, x) as those of the file that the scan was read from."""
     affine = nifti.written(segmentation.image).get_best_affine()
     return grid.boxes_in_file(boxes, segmentation.labels.shape, affine)
-
-
-def written(value: object) -> object:
-    """Return a value as it stands in the table: empty where it is no number."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return value
 
 
 def write_overlay(segmentation: VolumeSegmentation, path: Path) -> None:

@@ -23,7 +23,7 @@ MISSING, DOUBLED = 1.5, 0.1
 DRIFT = 2e-3
 """By how much, per length, slices may shift sideways (0.1 degrees)."""
 BESIDE = 0.1
-"""By how much, in mm, one slice may lie beside the line of the others."""
+"""By how much, in mm, one slice may lie beside the line of the others, however short that is."""
 TOLD = 5
 """How many positions a message names."""
 
@@ -201,7 +201,7 @@ def check_upright(slices: Sequence[Slice]) -> None:
         )
     for one in slices:
         expected = first.position + way * (one.height - first.height) / length
-        if np.linalg.norm(one.position - expected) > max(DRIFT * length, 0.1):
+        if np.linalg.norm(one.position - expected) > max(DRIFT * length, BESIDE):
             raise UnreadableImageError(
                 f"has {one.label} at {grid.listed(one.position)} mm, beside the line of the others, which is at "
                 f"{grid.listed(expected)} there; take it away if it is of another scan"

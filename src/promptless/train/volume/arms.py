@@ -44,6 +44,7 @@ def train(place: Path, masks: str) -> int:
     assert learned is not None
     install(run / CANDIDATE, folder)
     rmtree(run / training.CASES)
+    rmtree(run / recipes.UNLABELLED, ignore_errors=True)
     return learned.n_trainable
 
 

@@ -15,8 +15,8 @@ from promptless.config import VolumeConfig
 from promptless.data import volumes
 from promptless.data.volumes import VolumeSample
 from promptless.image import Image, Shape
-from promptless.intensity import standardised, window_of
-from promptless.io.atomic import replacing_folder
+from promptless.intensity import finite, standardised, window_of
+from promptless.io.atomic import alone, replacing_folder
 from promptless.io.hashes import sha256
 from promptless.resample import resample, spaced
 
@@ -64,7 +64,10 @@ def ready(
 def kept(place: Path, seen: dict[str, object], make: Callable[[], Case]) -> Case:
     """Return the case in a folder; where there is none that was `seen` so, it is made."""
     if told(place) != seen:
-        keep(place, make(), seen)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with alone(place.parent):  # of processes that train together one makes it, and the others wait
+            if told(place) != seen:
+                keep(place, make(), seen)
     return Case(place.name, *(np.load(place / file, mmap_mode="r") for file in (IMAGE, LABELS, FOREGROUND)))
 
 
@@ -99,7 +102,8 @@ def of(name: str, image: NDArray[np.float32], labels: NDArray[np.integer]) -> Ca
 def image_at(image: Image, volume: VolumeConfig) -> NDArray[np.float32]:
     """Return a scan (z, y, x) at the model's spacing, with its intensities."""
     scan = image.data[0]
-    return standardised(at(scan.astype(np.float32), seen_shape(image, volume)), window_of(scan, volume.intensity))
+    window = window_of(scan, volume.intensity)
+    return standardised(at(finite(scan, window), seen_shape(image, volume)), window)
 
 
 def seen_shape(image: Image, volume: VolumeConfig) -> Shape:
@@ -131,7 +135,6 @@ def labels_at(labels: NDArray[np.integer], shape: Shape) -> NDArray[np.integer]:
 
 def keep(place: Path, case: Case, seen: dict[str, object]) -> None:
     """Write a case into its folder, whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(place) as aside:
         for file, values in ((IMAGE, case.image), (LABELS, case.labels), (FOREGROUND, case.foreground)):
             np.save(aside / file, values)

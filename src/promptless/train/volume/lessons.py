@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from promptless import loading
 from promptless.data.volumes import SUFFIX
 from promptless.io import scans
+from promptless.io.hashes import sha256
 from promptless.model import VoxelModel
 from promptless.networks.volume.autoprosam import AXES, AutoProSam
 from promptless.networks.volume.compact import CompactUnet
@@ -97,7 +98,7 @@ def alone(recipe: VolumeRecipe, teacher: VoxelModel, kept: Answers, run: Path, t
             image = cases.image_at(scans.read(path), volume)
             return cases.of(name, image, classes(asked(image, teacher, kept)))
 
-        case = cases.kept(run / UNLABELLED / name, said, make)
+        case = cases.kept(run / UNLABELLED / name, {**said, "sha256": sha256(path)}, make)
         yield Taught(case.id, case.image, case.labels, case.foreground, asked(case.image, teacher, kept))
 
 

@@ -14,6 +14,7 @@ from promptless.io.hashes import sha256
 from promptless.io.scans.folders import scans_in
 from promptless.networks.volume import models
 from promptless.registry import model_hash
+from promptless.train import processes
 from promptless.train.distill import Distilling
 from promptless.train.recipes import data_folder, parsed, split_in
 from promptless.train.schedule import Schedule
@@ -171,10 +172,12 @@ def check_turns(schedule: Schedule, how: Distilling, where: str) -> None:
     """Refuse scans without labels from which nothing would be learned, and batches in which they have no turn."""
     if how.weight == 0:
         raise ValueError(f"{where} gives the teacher a weight of 0, and scans without labels, which it alone speaks of")
-    if schedule.micro_batch(processes=1) % 2:
+    count = processes.launched_count()
+    if schedule.micro_batch(count) % 2:
         raise ValueError(
             f"labelled scans and others take turns, so each micro-batch must be even; {where} says batch = "
             f"{schedule.batch}, accumulate = {schedule.accumulate}"
+            + (f", of which each of {count} processes takes its share" if count > 1 else "")
         )
 
 
