@@ -32,9 +32,14 @@ def test_names_come_from_stems(tmp_path):
     assert [j.name for j in jobs([tmp_path / "a.png", tmp_path / "b.tif"])] == ["a", "b"]
 
 
-def test_the_suffix_joins_the_name_where_stems_coincide(tmp_path):
-    paths = [tmp_path / "a.png", tmp_path / "a.tif", tmp_path / "x" / "a.tif"]
-    assert [j.name for j in jobs(paths)] == ["a_png", "a_tif", "a_tif_2"]
+def test_the_suffix_joins_the_name_where_stems_coincide_and_else_the_folder(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "a.tif"]
+    assert [j.name for j in jobs(paths)] == ["a_png", "a_tif"]
+    plates = [tmp_path / "p1" / "B1.tif", tmp_path / "p2" / "B1.tif", tmp_path / "p2" / "B2.tif"]
+    for order in (plates, plates[::-1]):
+        named = {job.source: job.name for job in jobs(order)}
+        assert [named[path] for path in plates] == ["B1_p1", "B1_p2", "B2"]
+    assert [j.name for j in jobs([tmp_path / "p" / "a.tif", tmp_path / "q" / "p" / "a.tif"])] == ["a_p", "a_p_2"]
 
 
 @given(

@@ -92,7 +92,7 @@ def test_classes_are_named_and_checked(source, tmp_path):
     [
         (["imagenet"], "is none of"),
         (["glas", "--mpp", "0.5"], "it is for folder, not for glas"),
-        (["folder", "--mpp", "0"], "must be above 0"),
+        (["folder", "--mpp", "0"], "0 is not a pixel size"),
         (["folder", "--classes", "a,,b"], "an empty one"),
         (["btcv", "--classes", "liver"], "it is for folder and totalsegmentator, not for btcv"),
         (["amos", "--channel", "1"], "it is for msd and nnunet, not for amos"),

@@ -72,6 +72,15 @@ def test_categories_come_from_a_csv(folders, tmp_path):
     answer = run(*folders, "--by", tmp_path / "by.csv")
     heads = [line for line in answer.stdout.splitlines() if line and not line.startswith(" ")]
     assert [head.split(",")[0] for head in heads] == ["moved (1 image)", "still (2 images)", "all (4 images)"]
+    (tmp_path / "by.csv").write_text("name,category\nim0_masks,still\nim1_masks.png,still\nim2,moved\n")
+    other = run(*folders, "--by", tmp_path / "by.csv")
+    assert other.stdout == answer.stdout
+    assert "without a category in" in other.stderr
+    assert "im3" in other.stderr
+    (tmp_path / "by.csv").write_text("name,category\nelse,still\n")
+    answer = run(*folders, "--by", tmp_path / "by.csv")
+    assert answer.exit_code == 1
+    assert "has no category for any of the 4 images, such as im0" in answer.stderr
     (tmp_path / "by.csv").write_text("name,kind\n")
     answer = run(*folders, "--by", tmp_path / "by.csv")
     assert answer.exit_code == 1
@@ -95,6 +104,18 @@ def test_two_predictions_are_compared(folders):
     assert all(float(line.split()[-3]) < 0 for line in rows[1:])
     lines = [json.loads(x) for x in run(*folders, "--against", folders[0], "--json").stdout.splitlines()]
     assert lines[-1]["against"] == str(folders[0])
+
+
+def test_a_comparison_that_leaves_images_out_is_partial(folders, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    first = sorted(folders[1].iterdir())[0]
+    (few / first.name).write_bytes(first.read_bytes())
+    answer = run(*folders, "--against", few, "--rules", "pixel")
+    assert answer.exit_code == 3
+    assert "(1 images in common)" in answer.stdout
+    nothing = run(*folders, "--against", tmp_path / "nowhere", "--rules", "pixel")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
 
 
 def test_a_plot(folders, tmp_path):

@@ -95,3 +95,12 @@ def test_the_background_tells_the_category(kaggle, background, nucleus, category
     colours = np.where(LABELS[..., None] > 0, nucleus, background).astype(np.uint8)
     save(kaggle / "stage1_train" / "a" / "images" / "a.png", colours)
     assert read(kaggle).load("a").category == category
+
+
+def test_a_folder_of_many_images_is_no_image_of_this_set(tmp_path):
+    add_image(tmp_path, "mine")
+    add_image(tmp_path, "mine", discs((30, 40), [(12, 12, 5)]))
+    (tmp_path / "mine" / "images" / "mine.png").rename(tmp_path / "mine" / "images" / "b.png")
+    add_image(tmp_path, "mine")
+    with pytest.raises(ValueError, match="holds several images, and a folder of this data set holds one"):
+        read(tmp_path)

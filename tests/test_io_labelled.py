@@ -83,3 +83,15 @@ def test_the_tile_border_is_read_back(result, tmp_path):
 def test_a_name_is_the_stem_without_what_we_add(tmp_path):
     assert [name(tmp_path / n) for n in ("a_labels.tif", "b.c.geojson", "d.png")] == ["a", "b.c", "d"]
     assert json.dumps(name(tmp_path / "a_labels.x.tif")) == '"a_labels.x"'
+
+
+def test_classes_that_a_user_gave_in_the_file_itself_are_kept(result, tmp_path):
+    path = result.save(tmp_path, "a")["geojson"]
+    content = json.loads(path.read_text())
+    content["features"][0]["properties"]["classification"]["name"] = "Tumor"
+    path.write_text(json.dumps(content))
+    found = read(path)
+    assert "Tumor" in found.class_names
+    first = int(content["features"][0]["properties"]["name"])
+    named = dict(zip(found.masks.ids.tolist(), found.masks.classes.tolist(), strict=True))
+    assert found.class_names[named[first] - 1] == "Tumor"

@@ -48,6 +48,12 @@ def test_equal_stems_come_first(folders):
     assert names(pairing) == {"a": ("a.png", "a.tif"), "a_seg": ("a_seg.png", "a_seg.tif")}
 
 
+def test_an_image_beside_its_masks_is_no_label_image(folders):
+    pairing = pair(*folders(["a.png", "a_masks.png", "b.png", "b_masks.png"], ["a_labels.tif", "b_labels.tif"]))
+    assert names(pairing) == {"a_masks": ("a_masks.png", "a_labels.tif"), "b_masks": ("b_masks.png", "b_labels.tif")}
+    assert not pairing.only_true + pairing.only_predicted
+
+
 def test_files_without_a_partner_are_told(folders):
     pairing = pair(*folders(["a.png", "b.png"], ["a.png", "c.png", "notes.txt", ".hidden.png"]))
     assert [p.name for p in pairing.only_true] == ["b.png"]

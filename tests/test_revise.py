@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +190,33 @@ def test_overwriting_forgets_earlier_points(job, tmp_path):
 def test_a_prompts_file_for_a_semantic_model_is_refused_with_what_can_be_done(job, out):
     with pytest.raises(ValueError, match=r"null gives one mask.*--point Y,X and --negative Y,X"):
         semantic(job, out.with_name("new"), Revision(out / "a_prompts.json"))
+
+
+def test_a_batch_that_is_repeated_never_loses_edits(change, out, job, null_model):
+    change(Revision(edited(out / "a_prompts.json", without=[2])))
+    after = labels_in(out)
+    (out / "a_overlay.png").unlink()
+    (again,) = segment_all([job], null_model, out, **OPTIONS)
+    assert again.state == "failed"
+    assert "holds a, which was edited, without its a_overlay.png; another edit writes all files again" in again.message
+    assert np.array_equal(labels_in(out), after)
+    change(Revision(edited(out / "a_prompts.json", without=[1])))
+    assert (out / "a_overlay.png").exists()
+    (again,) = segment_all([job], null_model, out, keep_embedding=True, **OPTIONS)
+    assert again.state == "skipped"
+    (other,) = segment_all([job], null_model, out, **{**OPTIONS, "mpp": 0.5})
+    assert "--overwrite replaces them, and the edits with them, another folder keeps both" in other.message
+
+
+@pytest.mark.parametrize(("name", "below"), [("a_png", ""), ("a", "deep")])
+def test_an_edit_finds_the_result_of_its_image_whatever_that_is_called(name, below, job, null_model, tmp_path):
+    out = tmp_path / "out"
+    list(segment_all([Job(job.source, name, Path(below))], null_model, out, **OPTIONS))
+    wanted = Revision(edited(out / below / f"{name}_prompts.json", without=[2]))
+    outcome = revise(job, null_model, out, wanted, progress=lambda *_: None, **OPTIONS)
+    assert (outcome.job.name, outcome.n_objects, outcome.message) == (name, 2, "1 deleted")
+    assert {path.name for path in out.rglob("*_labels.tif")} == {f"{name}_labels.tif"}
+    if below:
+        list(segment_all([Job(job.source, "b")], null_model, out, **OPTIONS))
+        with pytest.raises(ValueError, match=r"has several results of .*a\.png: b, deep/a; take away"):
+            revise(job, null_model, out, wanted, progress=lambda *_: None, **OPTIONS)

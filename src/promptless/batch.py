@@ -52,7 +52,7 @@ class Outcome:
 def jobs(
     sources: Iterable[Path], recursive: bool = False, output: Path | None = None, kind: str = INSTANCES
 ) -> list[Job]:
-    """Return a job per image file; where stems coincide, the suffix joins the name of the outputs.
+    """Return a job per image file; where stems coincide, the suffix joins the name of the outputs, or their folder's.
 
     For a model of the `kind` VOXELS it is one per scan: a file, or a DICOM folder. With `recursive` folders stand for
     all that is below them, and the outputs lie in the same folders below `output`, from where nothing is read.
@@ -60,17 +60,22 @@ def jobs(
     sources = list(sources)
     find = scans_in if kind == VOXELS else images_in
     files = [(path, below(path, sources)) for path in find(sources, recursive, output)]
-    stems = Counter((folder, stem(path)) for path, folder in files)
-    taken: set[tuple[str, str]] = set()
+    told = Counter((folder, name.casefold()) for path, folder in files for name in set(names(path)))
+    taken: set[tuple[Path, str]] = set()
     unique = []
     for path, folder in files:
-        alone = stems[folder, stem(path)] == 1
-        name = stem(path) if alone else f"{stem(path)}_{ending(path)}"
+        known = names(path)
+        name = next((name for name in known if told[folder, name.casefold()] == 1), known[-1])
         numbered = chain([name], (f"{name}_{i}" for i in count(2)))
-        free = next(n for n in numbered if (str(folder).casefold(), n.casefold()) not in taken)
-        taken.add((str(folder).casefold(), free.casefold()))
+        free = next(n for n in numbered if (folder, n.casefold()) not in taken)
+        taken.add((folder, free.casefold()))
         unique.append(Job(path, free, folder))
     return unique
+
+
+def names(path: Path) -> tuple[str, ...]:
+    """Return what the outputs of a file or folder may be called, of which the first is taken that no other has."""
+    return stem(path), f"{stem(path)}_{ending(path)}", f"{stem(path)}_{path.absolute().parent.name}"
 
 
 def stem(path: Path) -> str:
@@ -175,14 +180,26 @@ def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None
     """Return whether `manifest` vouches for this very image and request; raise where it vouches for another.
 
     Results of which a file is gone, or the label image is not what it was, are not finished, nor are those
-    without an embedding that shall be kept.
+    without an embedding that shall be kept. Those that a user has edited are not made anew.
     """
     if not manifest.exists():
         return False
     record = recorded(job, manifest, request)
     written = manifests.written(record, manifest.parent)
-    whole = "labels" in written and manifests.vouches(record, "labels", written["labels"])
-    return whole and all(p.is_file() for p in written.values()) and (kept is None or kept.folder.is_dir())
+    gone = [path.name for path in written.values() if not path.is_file()]
+    if "labels" in written and not manifests.vouches(record, "labels", written["labels"]):
+        gone.append(written["labels"].name)
+    if gone and edited(record):
+        raise FileExistsError(
+            f"{manifest.parent} holds {job.name}, which was edited, without its {', '.join(dict.fromkeys(gone))}; "
+            "another edit writes all files again, --overwrite begins anew and loses the edits"
+        )
+    return not gone and (kept is None or kept.folder.is_dir() or edited(record))
+
+
+def edited(record: manifests.Record) -> bool:
+    """Return whether a user had a hand in the results that a manifest describes."""
+    return bool(record.get("edits") or record.get("points"))
 
 
 def recorded(job: Job, manifest: Path, request: Request) -> manifests.Record:
@@ -190,9 +207,10 @@ def recorded(job: Job, manifest: Path, request: Request) -> manifests.Record:
     record = manifests.read(manifest)
     differs = request.other(record, job.source)
     if differs:
+        losing = ", and the edits with them" if edited(record) else ""
         raise FileExistsError(
             f"{manifest.parent} holds results named {job.name} that differ in: {', '.join(differs)}; "
-            "--overwrite replaces them, another folder keeps both"
+            f"--overwrite replaces them{losing}, another folder keeps both"
         )
     return record
 

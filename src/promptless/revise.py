@@ -21,7 +21,7 @@ from promptless.batch import (
 from promptless.clicks import Click, Clicks
 from promptless.config import DIRECT, SEMANTIC
 from promptless.embeddings import Embeddings
-from promptless.io import outputs, saved
+from promptless.io import manifests, outputs, saved
 from promptless.io.hashes import sha256
 from promptless.io.manifests import Record
 from promptless.model import Model, VoxelModel
@@ -95,6 +95,7 @@ def revise(
     there was of both is written again.
     A file that promptless did not write is not replaced unless `overwrite`; the prompts may have been edited.
     """
+    job = found_again(job, folder)
     place = folder / job.below
     kept = Embeddings(place / f"{job.name}_embedding")
     previous = None if overwrite else earlier(job, place, revision, options)
@@ -153,6 +154,7 @@ def corrected(
     that is repeated skips what is saved here.
     """
     voxels.for_points(model)
+    job = found_again(job, folder)
     place, asked = folder / job.below, requested(model, options)
     manifest = outputs.paths(place, job.name, outputs_of(job, model, (), None))["manifest"]
     there = not overwrite and manifest.exists()
@@ -167,6 +169,22 @@ def corrected(
     result = replace(result, manifest=result.manifest | {"requested": asked})
     paths = outputs.save(result, place, job.name, kinds)
     return Outcome(job, "done", result.n_objects, result.image.origin, points_of_yours(len(every)), paths)
+
+
+def found_again(job: Job, folder: Path) -> Job:
+    """Return the job under the name that the result of its image has in `folder`, where it has another one there.
+
+    As it has where the image was one of several of its stem, or lay in a folder.
+    """
+    suffix = outputs.WRITERS["manifest"].suffix
+    if not folder.is_dir() or (folder / job.below / f"{job.name}{suffix}").exists():
+        return job
+    image = sha256(job.source)
+    found = [path for path in sorted(folder.rglob(f"*{suffix}")) if manifests.of(path) == image]
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(folder)).removesuffix(suffix) for path in found)
+        raise ValueError(f"{folder} has several results of {job.source}: {names}; take away those that are not meant")
+    return Job(job.source, found[0].name.removesuffix(suffix), found[0].parent.relative_to(folder)) if found else job
 
 
 def own_prompts(job: Job) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Quiet, Verbose, chatter, listed, reporting, writable
+from promptless.cli.edge import Mpp, Quiet, Verbose, chatter, listed, reporting, writable
 
 if TYPE_CHECKING:
     from promptless.io.labelled import Labelled
@@ -39,7 +39,7 @@ def convert(
     ] = None,
     shape: Shape = None,
     like: Like = None,
-    mpp: Annotated[float | None, typer.Option(min=0, help="Size of a pixel in micrometres.")] = None,
+    mpp: Mpp = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptless.cli.edge import Quiet, Verbose, bar, chatter, names_in, one_of, reporting, writable
+from promptless.cli.edge import Quiet, Verbose, bar, chatter, names_in, one_of, pixel_size, reporting, writable
 
 if TYPE_CHECKING:
     from promptless.data.preparation import Preparation
@@ -29,7 +29,8 @@ def prepare(
     source: Annotated[Path, typer.Argument(help="Folder that the data set was unpacked into.", metavar="SOURCE")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to make.", metavar="FOLDER")],
     mpp: Annotated[
-        float | None, typer.Option(help="folder: size of a pixel in micrometres, where files do not say.")
+        float | None,
+        typer.Option(callback=pixel_size, help="folder: size of a pixel in micrometres, where files do not say."),
     ] = None,
     category: Annotated[str | None, typer.Option(help="folder: kind of microscopy, as recipes weigh it.")] = None,
     classes: Annotated[
@@ -63,8 +64,6 @@ def prepare(
         channel=channel,
         modality=modality,
     )
-    if mpp is not None and not 0 < mpp < float("inf"):
-        raise typer.BadParameter(f"{mpp} is no size; it must be above 0", param_hint="--mpp")
     chatter(quiet, verbose)
     with reporting(verbose, "interrupted; nothing was written"):
         from promptless.data import preparation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -52,6 +53,16 @@ Page = Annotated[int | None, typer.Option(min=0, help="Use this plane of a file 
 Device = Annotated[
     str, typer.Option(help="Where torch computes: auto (a GPU where there is one), cpu, cuda, cuda:N or mps.")
 ]
+
+
+def pixel_size(value: float | None) -> float | None:
+    """Return a pixel size; what is none is wrong usage."""
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value:g} is not a pixel size; give micrometres above 0")
+    return value
+
+
+Mpp = Annotated[float | None, typer.Option(callback=pixel_size, help="Size of a pixel in micrometres.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar, no summary.")]
 TileSide = Annotated[
     int | None, typer.Option(min=64, help="Pixels per side that the model sees at once; 1024, or what it takes.")

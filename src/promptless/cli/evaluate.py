@@ -63,8 +63,9 @@ def evaluate(
         if plot is not None:
             figure_with_canvas()  # without matplotlib, fail now and not after the work
         pairing = paired(pairs.pair(truth, predicted), quiet)
+        rival = None if against is None else paired(pairs.pair(truth, against), quiet)
         chosen = names or fitting(pairing)
-        categories = read_categories(by) if by else {}
+        categories = read_categories(by, list(pairing.pairs), quiet) if by else {}
         score = partial(scored, rules=chosen, tolerance=nsd_tolerance, spacing=size, classes=called, quiet=quiet)
         evaluation = score(pairing)
         rows = evaluation.rows(categories)
@@ -73,10 +74,10 @@ def evaluate(
         if table is not None:
             write_images(evaluation, categories, table)
         tell(rows, evaluation.absent, as_json)
-        if against is not None:
-            other = score(paired(pairs.pair(truth, against), quiet))
-            tell_differences(differences(evaluation, other), predicted, against, as_json)
-    raise typer.Exit(Exit.PARTIAL if pairing.only_true else Exit.OK)
+        if rival is not None and against is not None:
+            tell_differences(differences(evaluation, score(rival)), predicted, against, as_json)
+    left_out = pairing.only_true or (rival is not None and rival.only_true)
+    raise typer.Exit(Exit.PARTIAL if left_out else Exit.OK)
 
 
 def voxel_size(text: str | None) -> tuple[float, ...] | None:
@@ -141,16 +142,24 @@ def scored(
         return compare(truth, predicted, rules, tolerance=tolerance, spacing=spacing, classes=classes, progress=advance)
 
 
-def read_categories(path: Path) -> dict[str, str]:
-    """Return the category of each image from a CSV."""
-    from promptless.io.pairs import stem
+def read_categories(path: Path, images: Sequence[str], quiet: bool) -> dict[str, str]:
+    """Return the category of each of some images from a CSV, which names them as files do or without `_labels`."""
+    from promptless.io.pairs import core, stem
 
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = {"name", "category"} - set(reader.fieldnames or ())
         if missing:
             raise ValueError(f"{path} lacks the column {' and '.join(sorted(missing))}; it needs name and category")
-        return {entry: row["category"] for row in reader for entry in (row["name"], stem(Path(row["name"])))}
+        named = [(Path(row["name"]), row["category"]) for row in reader]
+    told = {entry: kind for name, kind in named for entry in (core(name), stem(name), str(name))}
+    found = {image: told.get(image, told.get(core(Path(image)))) for image in images}
+    without = [image for image, kind in found.items() if kind is None]
+    if len(without) == len(images):
+        raise ValueError(f"{path} has no category for any of the {len(images)} images, such as {images[0]}")
+    if without and not quiet:
+        typer.echo(f"without a category in {path}: {', '.join(without)}", err=True)
+    return {image: kind for image, kind in found.items() if kind is not None}
 
 
 def write_plot(evaluation: Evaluation, path: Path) -> None:

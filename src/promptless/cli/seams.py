@@ -14,6 +14,7 @@ from promptless.cli.edge import (
     Device,
     Halo,
     ModelName,
+    Mpp,
     Page,
     TileSide,
     Verbose,
@@ -29,7 +30,7 @@ def seams(
     model: ModelName = "nuclei",
     channel: Channel = None,
     page: Page = None,
-    mpp: Annotated[float | None, typer.Option(min=0, help="Size of a pixel in micrometres.")] = None,
+    mpp: Mpp = None,
     tile: TileSide = None,
     halo: Halo = None,
     roi: Annotated[

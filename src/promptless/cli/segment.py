@@ -20,6 +20,7 @@ from promptless.cli.edge import (
     Frame,
     Halo,
     ModelName,
+    Mpp,
     Page,
     Quiet,
     SeriesName,
@@ -56,7 +57,7 @@ def segment(
     channel: Channel = None,
     page: Page = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Enter the folders in folders, too.")] = False,
-    mpp: Annotated[float | None, typer.Option(help="Size of a pixel in micrometres.")] = None,
+    mpp: Mpp = None,
     min_score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out objects scored below this.")] = None,
     tile: TileSide = None,
     halo: Halo = None,
@@ -121,8 +122,6 @@ def segment(
 ) -> None:
     """Find every nucleus of an image, or every structure of a scan; write labels, table, picture, manifest and more."""
     chatter(quiet, verbose)
-    if mpp is not None and not 0 < mpp < math.inf:
-        raise typer.BadParameter(f"{mpp} is not a pixel size; give micrometres above 0", param_hint="--mpp")
     if min_score is not None and math.isnan(min_score):
         raise typer.BadParameter("it must be a number from 0 to 1", param_hint="--min-score")
     asked_large = large.Asked(roi, tissue, max_memory, workers, scheduler, resume, dry_run, ome_zarr)
@@ -178,6 +177,7 @@ def segment(
         todo = work(images, recursive, output, loaded.config)
         options = chosen(loaded.config, planar, of_scans, tile) | {"overwrite": overwrite}
         writable(output)
+        others = passed_over(images, recursive, output, loaded.config)
         outcomes: list[Outcome] = []
         if any(given):
             if loaded.config.output != VOXELS:
@@ -192,7 +192,7 @@ def segment(
                 typer.echo(
                     as_line(outcome) if as_json else as_text(outcome), err=outcome.state == "failed" and not as_json
                 )
-    finish(outcomes, passed_over(images, recursive, output, loaded.config), quiet)
+    finish(outcomes, others, quiet)
 
 
 def refuse_for_student(config: ModelConfig, keep_embedding: bool, teacher: Path | None) -> None:

@@ -306,13 +306,14 @@ def scored(masks: Masks, path: Path) -> Masks:
 
 
 def classed(record: dict[str, Any], rows: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a record that names the classes of objects: those of the run's model, else those that rows tell."""
-    if "model" in record:
+    """Return a record that names the classes of objects: those of the run's model, if it has any, or that rows tell."""
+    model = record.get("model", {})
+    if model.get("classes"):
         return record
     names = dict.fromkeys(str(row["class_name"]) for row in rows.values() if row.get("class_name"))
     names.pop(geojson.called(classes.UNTOLD), None)
     plain = {geojson.called(name) for name in classes.CLASSES.values()}
-    return record if names.keys() <= plain else record | {"model": {"classes": list(names)}}
+    return record if names.keys() <= plain else record | {"model": {**model, "classes": list(names)}}
 
 
 def numbered(rows: Mapping[int, Mapping[str, Any]], record: dict[str, Any]) -> dict[int, dict[str, Any]]:

@@ -22,6 +22,15 @@ def read(path: Path) -> Record:
     return record
 
 
+def of(path: Path) -> str | None:
+    """Return the SHA-256 of the image that a manifest is of, None where it does not say."""
+    try:
+        told = read(path).get("input", {})
+    except ValueError:
+        return None
+    return told.get("sha256") if isinstance(told, dict) else None
+
+
 def written(record: Record, folder: Path) -> dict[str, Path]:
     """Return the files that a manifest in `folder` vouches for, by kind."""
     return {kind: folder / Path(entry["file"]).name for kind, entry in record.get("outputs", {}).items()}

@@ -33,7 +33,8 @@ class Pairing:
 def pair(truth: Path, predicted: Path) -> Pairing:
     """Pair the label files of two folders by stem, or two files whatever their names.
 
-    Stems that are equal come first; then those that are once `_labels`, `_masks` and the like are taken off.
+    Stems that are equal come first; then those that are once `_labels`, `_masks` and the like are taken off, where
+    NAME.png beside NAME_masks.png is the image of it.
     """
     if truth.is_file() and predicted.is_file():
         return Pairing({stem(truth): (truth, predicted)}, (), ())
@@ -43,8 +44,8 @@ def pair(truth: Path, predicted: Path) -> Pairing:
         true_names, predicted_names = by_name(ours, key), by_name(theirs, key)
         found = {n: (true_names[n], predicted_names[n]) for n in true_names if n in predicted_names}
         pairs |= {stem(pair[0]): pair for pair in found.values()}
-        ours = [path for path in ours if path not in {t for t, _ in found.values()}]
-        theirs = [path for path in theirs if path not in {p for _, p in found.values()}]
+        ours = without_images(path for path in ours if path not in {t for t, _ in found.values()})
+        theirs = without_images(path for path in theirs if path not in {p for _, p in found.values()})
     return Pairing(dict(sorted(pairs.items())), tuple(ours), tuple(theirs))
 
 
@@ -64,6 +65,13 @@ def label_files(path: Path) -> list[Path]:
     written = {name.removesuffix("_labels.tif") for name in names if name.endswith("_labels.tif")}
     written = {name for name in written if (path / f"{name}_manifest.json").is_file()}
     return [p for p in files if stem(p).removesuffix("_classes") not in written]
+
+
+def without_images(files: Iterable[Path]) -> list[Path]:
+    """Return files without those that are, by their names, the images of which others are the labels."""
+    files = list(files)
+    labelled = {core(path) for path in files if core(path) != stem(path)}
+    return [path for path in files if stem(path) not in labelled]
 
 
 def beside_labels(name: str, names: Collection[str]) -> bool:

@@ -32,7 +32,13 @@ WHITE, BRIGHT = 194, 127
 def read(folder: Path) -> Source[Sample]:
     """Find the images and their masks; those of `stage1_test` are test, where a file has their masks."""
     pictures = files(folder, ".png")
-    images = {path.parent.parent.name: path for path in pictures if path.parent.name == "images"}
+    images: dict[str, Path] = {}
+    for path in pictures:
+        if path.parent.name == "images" and images.setdefault(path.parent.parent.name, path) != path:
+            raise ValueError(
+                f"{path.parent} holds several images, and a folder of this data set holds one; of a prepared folder "
+                "train reads images and masks as they are, of another say `promptless data prepare folder`"
+            )
     masks: dict[str, list[Path]] = defaultdict(list)
     for path in pictures:
         if path.parent.name == "masks":

@@ -12,6 +12,11 @@ OWN_OUTPUTS = (
     *("_labels.tif", "_classes.tif", "_overlay.png"),
     *("_labels.nii.gz", "_probabilities.nii.gz", "_seg.dcm", "_prompt.png"),
 )
+OWN_TABLES = (
+    *("_manifest.json", "_objects.csv", "_objects.parquet", ".geojson", "_prompts.json", "_coco.json", "_rois.zip"),
+    *("_volumes.csv", "_labels.json"),
+)
+"""What else promptless writes beside an image, which nobody would read as one."""
 OWN_FOLDER = "_embedding"
 LABELS = ("_masks", "_labels")
 """What the name of a label image ends in that lies beside the image it is of."""
@@ -32,7 +37,11 @@ def images_in(paths: Iterable[Path], recursive: bool = False, output: Path | Non
 def others_in(paths: Iterable[Path], recursive: bool = False, output: Path | None = None) -> int:
     """Return how many files in the folders among `paths` are no images, or the labels of one."""
     seen = [list(visible(path, recursive, output)) for path in paths if path.is_dir()]
-    return sum(sum(suffix_of(file) is None for file in files) + len(labels_among(readable(files))) for files in seen)
+    return sum(
+        sum(suffix_of(file) is None and not is_own(file, OWN_TABLES) for file in files)
+        + len(labels_among(readable(files)))
+        for files in seen
+    )
 
 
 def images(folder: Path, recursive: bool, output: Path | None) -> list[Path]:
@@ -66,9 +75,9 @@ def visible(folder: Path, recursive: bool, output: Path | None) -> Iterator[Path
         yield from (file for file in files if file.is_file())
 
 
-def is_own(path: Path) -> bool:
+def is_own(path: Path, ends: tuple[str, ...] = OWN_OUTPUTS) -> bool:
     """Return whether promptless wrote this file: a manifest of that name lies beside it, or beside its folder."""
-    outputs = [path.with_name(path.name.removesuffix(end)) for end in OWN_OUTPUTS if path.name.endswith(end)]
+    outputs = [path.with_name(path.name.removesuffix(end)) for end in ends if path.name.endswith(end)]
     if path.parent.name.endswith(OWN_FOLDER):
         outputs.append(path.parent.with_name(path.parent.name.removesuffix(OWN_FOLDER)))
     return any(output.with_name(f"{output.name}_manifest.json").exists() for output in outputs)
