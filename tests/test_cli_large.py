@@ -32,6 +32,7 @@ def test_an_output_that_ends_in_zarr_is_a_store(slide, tmp_path):
     result = segment(slide, "-o", tmp_path / "out.ome.zarr", "--json", *COMMON)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
+    assert (told["source"], told["state"]) == (str(slide), "done")
     labels = zarr.open_array(tmp_path / "out.ome.zarr" / "labels" / "nuclei" / "0", mode="r")[:]
     assert told["n_objects"] == labels.max() > 0
     assert (told["tiles"], told["failed"]) == (4, [])

@@ -158,3 +158,11 @@ def test_what_does_not_go_with_a_student_is_wrong_usage(image, quick, run, tiny_
     assert quick(image, "--keep-embedding").exit_code == 2
     answer = run("segment", image, "--teacher", tiny_folder)
     assert (answer.exit_code, "decodes prompts itself" in answer.output) == (2, True)
+
+
+def test_an_edit_that_fails_has_its_line_of_json(run, image, tmp_path):
+    answer = run("segment", image, "--point", "5000,20", "--json", out=tmp_path / "out")
+    told = json.loads(answer.stdout)
+    assert answer.exit_code == 1
+    assert (told["source"], told["state"]) == (str(image), "failed")
+    assert "5000" in told["message"]

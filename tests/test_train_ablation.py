@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,6 +184,21 @@ def test_a_finished_arm_of_another_recipe_is_not_taken_for_this_one(recipe, tmp_
     elsewhere = replace(plan, ids={**plan.ids, "train": ["c"]})
     with pytest.raises(ValueError, match=r'train\[0\] was "a" and is "c"'):
         ablation.trained(elsewhere, Trial(arm(plan, "full")), folder)
+
+
+def test_an_arm_that_another_ablation_trains_is_waited_for(recipe, tmp_path, monkeypatch):
+    plan, begun = read(recipe), []
+
+    def slowly(place, masks, tell):
+        begun.append(place)
+        time.sleep(0.5)
+        return Cost(seconds=1.0)
+
+    monkeypatch.setattr(ablation, "train_apart", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        trials = [pool.submit(ablation.trained, plan, Trial(arm(plan, "full")), tmp_path) for _ in range(2)]
+        assert [trial.result()[1].seconds for trial in trials] == [1.0, 1.0]
+    assert len(begun) == 1
 
 
 def test_the_generators_own_masks_are_judged_where_an_arm_says_so(tmp_path):

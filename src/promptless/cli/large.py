@@ -106,7 +106,7 @@ def run(images: list[Path], output: Path, model: str, asked: Asked, manner: Mann
         with pace(shown=not manner.quiet and sys.stderr.isatty()) as progress:
             how = {"loaded": loaded, "threads": threads, "begin": begin, "progress": progress}
             summary = segmented(images[0], output, model, asked, options, how | {"version": asked.ome_zarr or "0.5"})
-    told(summary, manner.as_json, manner.quiet)
+    told(images[0], summary, manner.as_json, manner.quiet)
 
 
 def segmented(
@@ -206,12 +206,13 @@ def pace(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield progress
 
 
-def told(summary: Summary, as_json: bool, quiet: bool) -> None:
+def told(source: Path, summary: Summary, as_json: bool, quiet: bool) -> None:
     """Print what came of a run, and leave with its code."""
     paths = {kind: str(path) for kind, path in summary.paths.items()}
     failures = [{"region": failure.region, "message": failure.message} for failure in summary.failures]
     if as_json:
-        entry = {"n_objects": summary.n_objects, "tiles": summary.n_tiles, "looked_at": summary.n_looked_at}
+        entry: dict[str, Any] = {"source": str(source), "state": "done", "n_objects": summary.n_objects}
+        entry |= {"tiles": summary.n_tiles, "looked_at": summary.n_looked_at}
         typer.echo(json.dumps(entry | {"tissue": summary.tissue, "failed": failures, "outputs": paths}))
     else:
         share = "" if summary.tissue is None else f", {summary.tissue:.1%} tissue"

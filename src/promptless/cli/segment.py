@@ -182,7 +182,7 @@ def segment(
         if any(given):
             if loaded.config.output != VOXELS:
                 options["teacher"] = taught(loaded.config, teacher, threads, device)
-            outcomes.append(edited(todo, loaded, given, output, quiet, options))
+            outcomes.append(edited(todo, loaded, given, output, quiet, as_json, options))
             typer.echo(as_line(outcomes[0]) if as_json else as_text(outcomes[0]))
             finish(outcomes, 0, quiet)
         with bar(len(todo), shown=not quiet and sys.stderr.isatty()) as advance:
@@ -259,11 +259,15 @@ class Given(NamedTuple):
 
 
 def edited(
-    todo: list[Job], model: AnyModel, given: Given, output: Path, quiet: bool, options: dict[str, Any]
+    todo: list[Job], model: AnyModel, given: Given, output: Path, quiet: bool, as_json: bool, options: dict[str, Any]
 ) -> Outcome:
-    """Edit the one image that options about prompts and points may be given with, under a progress bar of its own."""
+    """Edit the one image that options about prompts and points may be given with, under a progress bar of its own.
+
+    What goes wrong is raised, or with `as_json` an outcome, for a line of its own.
+    """
     from promptless import revise
-    from promptless.batch import BatchProgress
+    from promptless.batch import BatchProgress, Outcome
+    from promptless.errors import reason
 
     if len(todo) > 1:
         hint = "--prompts, --point(s)"
@@ -273,7 +277,12 @@ def edited(
     wanted, job = clicked(given) if of_scan else asked(given), todo[0]
     with bar(1, shown=not quiet and sys.stderr.isatty()) as advance:
         told = BatchProgress(advance, 0, job.source.name)
-        return story(job, model, output, wanted, progress=told, **options)
+        try:
+            return story(job, model, output, wanted, progress=told, **options)
+        except (OSError, ValueError) as error:
+            if not as_json:
+                raise
+            return Outcome(job, "failed", message=reason(error))
 
 
 def asked(given: Given) -> Revision:

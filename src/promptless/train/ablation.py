@@ -22,7 +22,7 @@ import torch
 from promptless.config import VOXELS, from_dict
 from promptless.evaluation import Evaluation
 from promptless.io import labels as label_images
-from promptless.io.atomic import replacing, replacing_folder
+from promptless.io.atomic import alone, replacing, replacing_folder
 from promptless.loading import load
 from promptless.model import Model, VoxelModel
 from promptless.registry import model_hash
@@ -137,18 +137,23 @@ def untold(done: float, text: str) -> None:
 
 
 def trained(ablation: Ablation, trial: Trial, folder: Path, tell: Told = untold) -> tuple[str | Path, Cost]:
-    """Return the model of a trial and what it cost, after training it where that is not done yet."""
+    """Return the model of a trial and what it cost, after training it where that is not done yet.
+
+    Where another ablation trains it in the same folder, that is waited for.
+    """
     if trial.arm.model is not None:
         return trial.arm.model, Cost()
     place = trial.place(folder)
-    if (place / COST).is_file():
-        check_same(ablation, trial, place)
-    else:
-        begin(ablation, trial, folder)
-        recipe = recipe_of(ablation, trial)
-        cost = train_apart(place, trial.arm.masks, lambda: tell(*progress_of(place, recipe)))
-        with replacing(place / COST) as temporary:
-            temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
+    place.mkdir(parents=True, exist_ok=True)
+    with alone(place):
+        if (place / COST).is_file():
+            check_same(ablation, trial, place)
+        else:
+            begin(ablation, trial, folder)
+            recipe = recipe_of(ablation, trial)
+            cost = train_apart(place, trial.arm.masks, lambda: tell(*progress_of(place, recipe)))
+            with replacing(place / COST) as temporary:
+                temporary.write_text(json.dumps(asdict(cost)) + "\n", encoding="utf-8")
     return place / MODEL, from_dict(Cost, json.loads((place / COST).read_text(encoding="utf-8")), place / COST)
 
 
