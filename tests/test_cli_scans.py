@@ -108,7 +108,7 @@ def test_what_is_there_is_skipped_and_other_options_are_told(run, scan, series, 
     assert again.stdout.count(": skipped, ") == 2
     assert json.loads(run("segment", scan, "--overwrite", "--json").stdout)["state"] == "done"
     other = run("segment", scan, "--flips")
-    assert (other.exit_code, "differ in: flips; --overwrite" in other.stderr) == (1, True)
+    assert (other.exit_code, "differ in: flips (None before, True now); --overwrite" in other.stderr) == (1, True)
     assert "differ in: probabilities" in run("segment", scan, "--save-probabilities").stderr
     one = next(series.iterdir())
     changed = pydicom.dcmread(one)
@@ -237,7 +237,7 @@ def test_clicks_join_earlier_ones_unless_a_file_has_all(click, tmp_path):
     anew, _ = click("--point", "9,8,2=bright", "--overwrite")
     assert (anew[9, 8, 2], anew[1, 8, 7]) == (2, 0)
     _, other = click("--point", "9,8,2=bright", "--flips")
-    assert "differ in: flips; --overwrite" in other.stderr
+    assert "differ in: flips (None before, True now); --overwrite" in other.stderr
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,16 @@ def test_a_stack_of_five_axes_is_refused_and_its_pages_are_offered(saved, rng):
     assert np.array_equal(read(saved(array), 7).data[0], array[1, 0, 1])
 
 
-@pytest.mark.parametrize("array", [np.zeros(9), np.zeros(()), np.zeros((0, 5)), np.zeros((5, 6), complex)])
+@pytest.mark.parametrize("array", [np.zeros(9), np.zeros(()), np.zeros((5, 6), complex)])
 def test_what_is_no_image_is_refused(saved, array):
     with pytest.raises(UnreadableImageError, match=r"a\.npy"):
         read(saved(array))
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0, 3), (2, 0, 7)])
+def test_an_array_without_pixels_is_refused_by_its_shape(saved, shape):
+    with pytest.raises(UnreadableImageError, match=r"holds an array of shape \(.*, which is no image"):
+        read(saved(np.zeros(shape, np.uint8)))
 
 
 def test_pickles_are_never_opened(saved, tmp_path):

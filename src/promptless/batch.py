@@ -171,9 +171,14 @@ class Request:
         """Return in what the results that a manifest describes differ from this request."""
         before = record.get("requested", {})
         differs = [] if record.get("input", {}).get("sha256") == sha256(source) else ["image"]
-        differs += [name for name, value in self.options.items() if before.get(name, ...) != value]
+        differs += [told(name, before, value) for name, value in self.options.items() if before.get(name, ...) != value]
         differs += ["overlay"] * (self.overlay not in (None, record.get("overlay")))
         return differs + sorted(self.also - record.get("outputs", {}).keys())
+
+
+def told(name: str, before: Mapping[str, Any], now: object) -> str:
+    """Return the name of an option that is another one now, with both values; models are told apart by hashes."""
+    return name if name == "model" or name not in before else f"{name} ({before[name]} before, {now} now)"
 
 
 def finished(job: Job, manifest: Path, request: Request, kept: Embeddings | None) -> bool:

@@ -109,14 +109,14 @@ def called(name: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def read(path: Path, shape: Shape) -> NDArray[np.int32]:
+def read(path: str | Path, shape: Shape) -> NDArray[np.int32]:
     """Return the label image (y, x) of `shape` that a GeoJSON file describes.
 
     A pixel belongs to the object in whose polygon its centre lies, the later one where two overlap. An object
     whose name is a number that no other has keeps it as its label; the others get numbers above all of these.
     Features of any class and type count; points and lines have no pixels.
     """
-    return read_measured(path, shape)[0]
+    return read_measured(Path(path), shape)[0]
 
 
 def read_measured(path: Path, shape: Shape) -> tuple[NDArray[np.int32], dict[int, Measurements]]:

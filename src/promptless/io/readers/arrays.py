@@ -47,7 +47,7 @@ class Npy:
 def axes_of(array: NDArray[np.generic]) -> str:
     """Return the axes that the shape of `array` tells: a plane (y, x) or (y, x, c), alone or in a stack."""
     shape = array.shape
-    if len(shape) < 2:
+    if len(shape) < 2 or not array.size:
         raise UnreadableImageError(f"holds an array of shape {shape}, which is no image; save (y, x) or (y, x, colour)")
     if len(shape) == 2 or shape[-1] > MAX_COLOURS:
         return "Q" * (len(shape) - 2) + "YX"
